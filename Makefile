@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+# Everything that can be done here; "make help" lists it.
+
+KDIR ?= build/linux
+export JOBS ?= $(shell nproc)
+# More kernel configuration fragments, and a timeout for the guest in seconds
+FRAGMENTS ?=
+TIMEOUT ?= 3000
+
+cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ttm-huge
+tree := $(abspath $(KDIR))
+base := $(abspath build/linux-base)
+root := build/root.img
+
+packages := bc bison build-essential ccache debian-archive-keyring flex genext2fs \
+	gnuplot-nox libdrm-dev libelf-dev libssl-dev mmdebstrap pkg-config python3 \
+	qemu-system-gui qemu-system-x86 shellcheck sparse xz-utils
+
+export CCACHE_DIR ?= $(cache)/ccache
+export CCACHE_MAXSIZE ?= 5G
+export CCACHE_NOHASHDIR = 1
+
+cflags := -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags libdrm 2>/dev/null)
+bo := userspace/bo.c userspace/bo.h
+
+.PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo check \
+	check-static clients tests clean
+
+help:
+	@echo "make demo          map objects with and without huge entries, show the difference"
+	@echo "make check         run the tests (debug kernel, igt_runner); T=REGEX for some of them"
+	@echo "make check-static  series applies, checkpatch, patches match the tree, shellcheck"
+	@echo "make shell         a prompt in the guest; KERNEL=debug|plain|base (default plain)"
+	@echo "make tree          get Linux 7.3 and apply the series"
+	@echo "make patches       export the tree's commits into mm-patches/ and drm-patches/"
+	@echo "make kernel        build the patched kernel; debug-kernel, base-kernel: the others"
+	@echo "make clients       build userspace/; make tests: build igt-tests/"
+	@echo "make root          build the guest's root file system"
+	@echo "make setup         install the Debian packages that all of this needs"
+	@echo "make clean         remove build/ and results/ (downloads and ccache stay in"
+	@echo "                   $(cache))"
+	@echo "KDIR=DIR uses a Linux 7.3 tree of your own instead of $(KDIR)."
+
+setup:
+	@guest/setup $(packages)
+
+tree: setup
+	@guest/tree apply $(tree)
+
+patches:
+	@guest/tree export $(tree)
+
+kernel: tree
+	@guest/kernel $(tree) .plain guest/kernel.config $(FRAGMENTS)
+
+debug-kernel: tree
+	@guest/kernel $(tree) .debug guest/kernel.config guest/debug.config $(FRAGMENTS)
+
+base-kernel: tree
+	@guest/tree base $(tree) $(base)
+	@guest/kernel $(base) .plain guest/kernel.config $(FRAGMENTS)
+
+root: $(root)
+$(root): guest/mkroot guest/root.packages | setup
+	@guest/mkroot $@
+
+build/bo-map: userspace/bo-map.c $(bo) | setup
+	@mkdir -p build
+	gcc $(cflags) -o $@ $(filter %.c,$^) $(shell pkg-config --libs libdrm)
+
+clients: build/bo-map

@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: MIT
+#define _GNU_SOURCE
+#include "ttm_huge.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#define MAX_CARDS	16
+
+static struct target targets[MAX_CARDS * 2];
+static char names[MAX_CARDS * 2][32];
+static int target_count;
+static int saved_switch = -1;
+
+static void restore_switch(int sig)
+{
+	(void)sig;
+	if (saved_switch >= 0)
+		bo_set_huge_faults(saved_switch);
+}
+
+static void find_targets(void)
+{
+	static const enum bo_placement placements[] = { BO_VRAM, BO_SYSTEM };
+	const char *drivers[MAX_CARDS];
+
+	target_count = 0;
+	for (int card = 0; card < MAX_CARDS; card++) {
+		int fd = bo_open_card(card), nth = 1;
+
+		drivers[card] = fd < 0 ? "" : bo_driver(fd);
+		for (int i = 0; i < card; i++)
+			nth += !strcmp(drivers[i], drivers[card]);
+		for (size_t i = 0; drivers[card][0] && i < ARRAY_SIZE(placements); i++) {
+			char *name = names[target_count];
+
+			if (!bo_supported(fd, placements[i]))
+				continue;
+			if (nth == 1)
+				snprintf(name, sizeof(names[0]), "%s-%s", drivers[card],
+					 bo_placement_name(placements[i]));
+			else
+				snprintf(name, sizeof(names[0]), "%s-%d-%s", drivers[card], nth,
+					 bo_placement_name(placements[i]));
+			targets[target_count++] = (struct target){
+				.name = name,
+				.card = card,
+				.fd = -1,
+				.placement = placements[i],
+			};
+		}
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+void ttm_huge_init(void)
+{
+	int value = bo_get_huge_faults();
+
+	igt_require_f(value >= 0, "this kernel has no %s: huge entries for TTM are not in it\n",
+		      BO_HUGE_FAULTS);
+	igt_require_f(!access("/sys/kernel/debug/page_tables/current_kernel", R_OK),
+		      "no ptdump: CONFIG_PTDUMP_DEBUGFS, debugfs mounted, and root are needed\n");
+	find_targets();
+	igt_require_f(target_count, "no card of a known driver in /dev/dri\n");
+
+	saved_switch = value;
+	igt_install_exit_handler(restore_switch);
+}
+
+/* What a failed or skipped subtest has left mapped keeps its objects alive. */
+static void unmap_all_cards(void)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	uintptr_t start, end;
+	char line[512];
+
+	igt_assert(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (strstr(line, " /dev/dri/card") &&
+		    sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &start, &end) == 2)
+			munmap((void *)start, end - start);
+	}
+	fclose(f);
+}
+
+static void close_target(struct target *target)
+{
+	unmap_all_cards();
+	if (target->fd >= 0)
+		close(target->fd);
+	target->fd = -1;
+}
+
+void ttm_huge_fini(void)
+{
+	for (int i = 0; i < target_count; i++)
+		close_target(&targets[i]);
+	restore_switch(0);
+}
+
+struct target *target_next(struct target *target)
+{
+	/* A subtest that jumped out of the loop has left its target open. */
+	for (int i = 0; i < target_count; i++)
+		close_target(&targets[i]);
+
+	target = target ? target + 1 : targets;
+	if (target == targets + target_count)
+		return NULL;
+	target->fd = bo_open_card(target->card);
+	igt_assert_f(target->fd >= 0, "card%d does not open again: %s\n", target->card,
+		     strerror(-target->fd));
+	set_huge_faults(HUGE_PUD);
+	return target;
+}
+
+void set_huge_faults(int value)
+{
+	int ret = bo_set_huge_faults(value);
+
+	igt_assert_f(!ret && bo_get_huge_faults() == value, "%s does not take %d: %s\n",
+		     BO_HUGE_FAULTS, value, strerror(-ret));
+}
+
+/*
+ * Room
+ */
+
+/* Bytes of free system memory in pieces of at least 2 MiB. */
+static uint64_t free_huge_pieces(void)
+{
+	FILE *f = fopen("/proc/buddyinfo", "re");
+	uint64_t bytes = 0, blocks;
+	char line[512], *at;
+	int used;
+
+	igt_assert(f);
+	while (fgets(line, sizeof(line), f)) {
+		at = strstr(line, "zone");
+		/* ZONE_DMA is kept for those who ask for it. */
+		if (!at || strstr(at, " DMA "))
+			continue;
+		at += strlen("zone");
+		at += strspn(at, " ");
+		at += strcspn(at, " ");
+		for (int order = 0; sscanf(at, "%" SCNu64 "%n", &blocks, &used) == 1; order++) {
+			if (BO_PTE_SIZE << order >= BO_PMD_SIZE)
+				bytes += blocks * (BO_PTE_SIZE << order);
+			at += used;
+		}
+	}
+	fclose(f);
+	return bytes;
+}
+
+static void write_one(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		if (write(fd, "1", 1) < 0)
+			igt_debug("%s: %s\n", path, strerror(errno));
+		close(fd);
+	}
+}
+
+static void require_system_room(const struct target *target, uint64_t size)
+{
+	/* The kernel keeps some back: watermarks and zone reserves. */
+	uint64_t wanted = size < BO_PMD_SIZE ? 0 : size + size / 4 + 64 * MiB;
+
+	if (free_huge_pieces() < wanted) {
+		write_one("/proc/sys/vm/drop_caches");
+		write_one("/proc/sys/vm/compact_memory");
+	}
+	igt_require_f(free_huge_pieces() >= wanted,
+		      "%s: %" PRIu64 " MiB free in pieces of 2 MiB or more, wanted %" PRIu64 " MiB\n",
+		      target->name, free_huge_pieces() / MiB, wanted / MiB);
+}
+
+void require_room(const struct target *target, uint64_t size)
+{
+	uint64_t largest = bo_max_size(target->fd, target->placement);
+	uint64_t vram = bo_vram_size(target->fd);
+
+	igt_require_f(size <= largest,
+		      "%s: objects have at most %" PRIu64 " KiB, wanted %" PRIu64 " KiB\n",
+		      target->name, largest / KiB, size / KiB);
+	if (target->placement == BO_SYSTEM)
+		require_system_room(target, size);
+	else
+		/* Pinned framebuffers and alignment take their part. */
+		igt_require_f(size <= vram - vram / 8,
+			      "%s: %" PRIu64 " KiB of VRAM, wanted %" PRIu64 " KiB of it\n",
+			      target->name, vram / KiB, size / KiB);
+}
+
+struct bo target_bo(const struct target *target, uint64_t size)
+{
+	struct bo bo;
+	int ret;
+
+	require_room(target, size);
+	ret = bo_create(target->fd, target->placement, size, &bo);
+	igt_assert_f(!ret, "%s: no object of %" PRIu64 " KiB: %s\n", target->name, size / KiB,
+		     strerror(-ret));
+	return bo;
+}
+
+/*
+ * Views
+ */
+
+struct view map_part(const struct target *target, const struct bo *bo, uint64_t first,
+		     void *addr, size_t length, int prot, int flags)
+{
+	struct view view = {
+		.target = target,
+		.bo = bo,
+		.first = first,
+		.addr = bo_map_part(bo, first, addr, length, prot, flags),
+		.length = length,
+	};
+
+	igt_assert_f(view.addr != MAP_FAILED,
+		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64 ": mmap of %zu KiB at %p: %s\n",
+		     target->name, bo->size / KiB, first, length / KiB, addr, strerror(errno));
+	return view;
+}
+
+struct view map_whole(const struct target *target, const struct bo *bo, int prot)
+{
+	return map_part(target, bo, 0, NULL, bo->size, prot, 0);
+}
+
+void unmap(struct view *view)
+{
+	igt_assert_eq(munmap(view->addr, view->length), 0);
+	view->addr = MAP_FAILED;
+}
+
+static void touch_byte(const struct view *view, uint64_t pos, bool write)
+{
+	volatile char *byte = view->addr + pos;
+
+	if (write)
+		*byte = 1;
+	else
+		(void)*byte;
+}
+
+void touch(const struct view *view, bool write)
+{
+	uint64_t pos = 0;
+
+	while (pos < view->length) {
+		touch_byte(view, pos, write);
+		if (view->length <= LARGE_VIEW || pos < BO_PMD_SIZE ||
+		    pos + BO_PMD_SIZE >= view->length)
+			pos += BO_PTE_SIZE;
+		else if (pos + 2 * BO_PMD_SIZE >= view->length)
+			pos = view->length - BO_PMD_SIZE;
+		else
+			pos += BO_PMD_SIZE;
+	}
+}
+
+enum bo_level expected_level(const struct view *view, uint64_t offset, int huge_faults)
+{
+	static const struct {
+		enum bo_level level;
+		uint64_t size;
+	} huge[] = {
+		{ BO_PUD, BO_PUD_SIZE },
+		{ BO_PMD, BO_PMD_SIZE },
+	};
+	uintptr_t start = (uintptr_t)view->addr, at = start + (offset - view->first);
+
+	for (size_t i = 0; i < ARRAY_SIZE(huge); i++) {
+		uintptr_t block = at & ~(huge[i].size - 1);
+
+		if (huge[i].level == BO_PUD && huge_faults < HUGE_PUD)
+			continue;
+		if (huge[i].level == BO_PMD && huge_faults < HUGE_PMD)
+			continue;
+		/* TTM's pool has no piece of system memory that large. */
+		if (huge[i].level == BO_PUD && view->target->placement == BO_SYSTEM)
+			continue;
+		/* VRAM is aligned to the largest block that the object can fill. */
+		if (view->bo->size < huge[i].size)
+			continue;
+		if (block < start || block + huge[i].size > start + view->length)
+			continue;
+		if ((view->first + (block - start)) % huge[i].size)
+			continue;
+		return huge[i].level;
+	}
+	return BO_PTE;
+}
+
+static void fail_level(const struct view *view, uint64_t offset, enum bo_level found,
+		       const char *expected)
+{
+	igt_assert_f(false,
+		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64
+		     ": found %s, expected %s (at %p of a mapping of %zu KiB at %p)\n",
+		     view->target->name, view->bo->size / KiB, offset, bo_level_name(found),
+		     expected, view->addr + (offset - view->first), view->length / KiB,
+		     view->addr);
+}
+
+static struct bo_extent *view_extents(const struct view *view, size_t *count)
+{
+	struct bo_extent *extents;
+	int ret = bo_extents(view->addr, view->length, &extents, count);
+
+	igt_assert_f(!ret, "%s: ptdump of %p: %s\n", view->target->name, view->addr,
+		     strerror(-ret));
+	return extents;
+}
+
+static uint64_t view_offset(const struct view *view, uintptr_t at)
+{
+	return view->first + (at - (uintptr_t)view->addr);
+}
+
+void assert_levels(const struct view *view, int huge_faults)
+{
+	uint64_t wrong_at = UINT64_MAX;
+	enum bo_level found = BO_NONE, expected = BO_NONE;
+	struct bo_extent *extents;
+	size_t count;
+
+	extents = view_extents(view, &count);
+	for (size_t i = 0; i < count && wrong_at == UINT64_MAX; i++) {
+		const struct bo_extent *e = &extents[i];
+		uintptr_t at = e->start;
+
+		/* What is expected changes at multiples of 2 MiB only. */
+		for (; at < e->end; at = (at | (BO_PMD_SIZE - 1)) + 1) {
+			expected = expected_level(view, view_offset(view, at), huge_faults);
+			found = e->level;
+			/* touch() leaves gaps between the 4 KiB entries of a large view. */
+			if (found == BO_NONE && expected == BO_PTE && view->length > LARGE_VIEW)
+				continue;
+			if (found != expected) {
+				wrong_at = view_offset(view, at);
+				break;
+			}
+		}
+	}
+	free(extents);
+	if (wrong_at != UINT64_MAX)
+		fail_level(view, wrong_at, found, bo_level_name(expected));
+}
+
+void assert_level(const struct view *view, uint64_t offset, uint64_t length, enum bo_level level)
+{
+	uintptr_t start = (uintptr_t)view->addr + (offset - view->first);
+	struct bo_extent *extents;
+	size_t count;
+
+	extents = view_extents(view, &count);
+	for (size_t i = 0; i < count; i++) {
+		const struct bo_extent *e = &extents[i];
+		uintptr_t at = e->start > start ? e->start : start;
+
+		if (e->end > start && e->start < start + length && e->level != level) {
+			enum bo_level found = e->level;
+
+			free(extents);
+			fail_level(view, view_offset(view, at), found, bo_level_name(level));
+		}
+	}
+	free(extents);
+}
+
+void assert_read_only(const struct view *view)
+{
+	struct bo_extent *extents;
+	size_t count;
+
+	extents = view_extents(view, &count);
+	for (size_t i = 0; i < count; i++) {
+		if (extents[i].writable) {
+			struct bo_extent e = extents[i];
+			char text[64];
+
+			free(extents);
+			snprintf(text, sizeof(text), "no writable entry, but this %s is one",
+				 bo_level_name(e.level));
+			fail_level(view, view_offset(view, e.start), e.level, text);
+		}
+	}
+	free(extents);
+}
+
+uint64_t view_step(const struct view *view)
+{
+	return view->length <= LARGE_VIEW ? BO_EVERY_PAGE : BO_EVERY_BLOCK;
+}
+
+void fill(const struct view *view, uint64_t step, uint64_t seed)
+{
+	bo_fill(view->addr, view->first, view->length, step, seed);
+}
+
+void assert_contents(const struct view *view, uint64_t step, uint64_t seed)
+{
+	int64_t wrong = bo_check(view->addr, view->first, view->length, step, seed);
+	struct bo_levels levels = { 0 };
+	const char *level;
+
+	if (wrong < 0)
+		return;
+	bo_levels(view->addr + (wrong - view->first), 8, &levels);
+	level = levels.pud ? "pud" : levels.pmd ? "pmd" : levels.pte ? "pte" : "none";
+	igt_assert_f(false,
+		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64 ": wrong contents: found %#"
+		     PRIx64 ", expected %#" PRIx64 " (through a %s entry)\n",
+		     view->target->name, view->bo->size / KiB, wrong,
+		     *(volatile uint64_t *)(view->addr + (wrong - view->first)),
+		     bo_pattern(seed, wrong), level);
+}
+
+/*
+ * Signals
+ */
+
+static sigjmp_buf signal_landing;
+
+static void land(int sig)
+{
+	siglongjmp(signal_landing, sig);
+}
+
+static int signal_of_access(volatile char *byte, bool write)
+{
+	struct sigaction action = { .sa_handler = land }, segv, bus;
+	int sig;
+
+	sigaction(SIGSEGV, &action, &segv);
+	sigaction(SIGBUS, &action, &bus);
+	sig = sigsetjmp(signal_landing, 1);
+	if (!sig) {
+		if (write)
+			*byte = *byte;
+		else
+			(void)*byte;
+	}
+	sigaction(SIGSEGV, &segv, NULL);
+	sigaction(SIGBUS, &bus, NULL);
+	return sig;
+}
+
+int signal_of_read(const void *addr)
+{
+	return signal_of_access((volatile char *)addr, false);
+}
+
+int signal_of_write(void *addr)
+{
+	return signal_of_access(addr, true);
+}
+
+/*
+ * Parent and child
+ */
+
+void handshake_open(struct handshake *hs)
+{
+	igt_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, hs->fd), 0);
+}
+
+void handshake_take(struct handshake *hs, enum side side)
+{
+	/* With the other end closed here, reading ends when the other process does. */
+	close(hs->fd[!side]);
+	hs->side = side;
+}
+
+void handshake_tell(struct handshake *hs)
+{
+	igt_assert_eq(send(hs->fd[hs->side], "", 1, MSG_NOSIGNAL), 1);
+}
+
+void handshake_wait(struct handshake *hs)
+{
+	char word;
+
+	igt_assert_f(read(hs->fd[hs->side], &word, 1) == 1, "the %s process is gone\n",
+		     hs->side == PARENT ? "child" : "parent");
+}
+
+void handshake_close(struct handshake *hs)
+{
+	close(hs->fd[hs->side]);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the ttm_huge tests share: the devices and placements to test on, and what
+ * the page tables of a mapping should hold.
+ */
+#ifndef TTM_HUGE_H
+#define TTM_HUGE_H
+
+#include "bo.h"
+#include "igt.h"
+
+#define KiB	(UINT64_C(1) << 10)
+#define MiB	(UINT64_C(1) << 20)
+#define GiB	(UINT64_C(1) << 30)
+
+/* Values of the switch, ttm.huge_faults. */
+enum {
+	HUGE_NONE,
+	HUGE_PMD,
+	HUGE_PUD,
+};
+
+/* One placement on one card. */
+struct target {
+	const char *name;	/* "qxl-vram"; "qxl-2-vram" on a second card of that driver */
+	int card;		/* N of /dev/dri/cardN */
+	int fd;
+	enum bo_placement placement;
+};
+
+/*
+ * Skips unless the kernel has the switch and ptdump, and a card this project knows.
+ * The switch gets its value back when the program ends.
+ */
+void ttm_huge_init(void);
+void ttm_huge_fini(void);
+
+/*
+ * Every target in turn, clean: opened anew, with nothing of any card mapped
+ * or allocated by this process, and the switch at HUGE_PUD.
+ */
+struct target *target_next(struct target *target);
+#define for_each_target(t)	for ((t) = target_next(NULL); (t); (t) = target_next(t))
+/* Only those in @where. */
+#define for_each_target_in(t, where)						\
+	for_each_target(t)							\
+		if ((t)->placement == (where))
+
+void set_huge_faults(int value);
+
+/* An object of the target's placement. Skips if there is no room for @size bytes. */
+struct bo target_bo(const struct target *target, uint64_t size);
+/*
+ * Skips unless objects of @size bytes have room: in VRAM, or in free pieces of system
+ * memory that are large enough for PMD entries, so that what a mapping
+ * should hold is known exactly.
+ */
+void require_room(const struct target *target, uint64_t size);
+
+/* A mapping of a part of an object. */
+struct view {
+	const struct target *target;
+	const struct bo *bo;
+	uint64_t first;		/* byte of the object that is mapped at addr */
+	char *addr;
+	size_t length;
+};
+
+/* All of @bo, where the kernel likes, shared. */
+struct view map_whole(const struct target *target, const struct bo *bo, int prot);
+struct view map_part(const struct target *target, const struct bo *bo, uint64_t first,
+		     void *addr, size_t length, int prot, int flags);
+void unmap(struct view *view);
+
+/*
+ * Touches every page of small views, of large ones every page of the first and last
+ * 2 MiB and one page of each 2 MiB between.
+ */
+void touch(const struct view *view, bool write);
+#define LARGE_VIEW	(32 * MiB)
+
+/*
+ * The level that maps byte @offset of the object, once all of the view was touched with the
+ * switch at @huge_faults: the largest entry whose range lies inside the view, at an address
+ * that is congruent to its offset in the object, where the memory is contiguous.
+ */
+enum bo_level expected_level(const struct view *view, uint64_t offset, int huge_faults);
+
+/* Asserts that for the whole view, after touch(). */
+void assert_levels(const struct view *view, int huge_faults);
+/* Asserts that bytes [offset, offset + length) of the object are mapped at @level only. */
+void assert_level(const struct view *view, uint64_t offset, uint64_t length, enum bo_level level);
+/* Asserts that no entry of the view is writable. */
+void assert_read_only(const struct view *view);
+
+/* Writes, or asserts, the pattern of @seed; @step as for bo_fill(). */
+void fill(const struct view *view, uint64_t step, uint64_t seed);
+void assert_contents(const struct view *view, uint64_t step, uint64_t seed);
+/* The same step for any size of view: every page, or of large views a page of each 2 MiB. */
+uint64_t view_step(const struct view *view);
+
+/* 0, or the signal that reading or writing one byte at @addr raises. */
+int signal_of_read(const void *addr);
+int signal_of_write(void *addr);
+
+/*
+ * Turn-taking between a process and one forked child: open it, fork, let each take its side.
+ * Waiting fails the subtest if the other side has died.
+ */
+enum side {
+	PARENT,
+	CHILD,
+};
+
+struct handshake {
+	int fd[2];
+	enum side side;
+};
+
+void handshake_open(struct handshake *hs);
+void handshake_take(struct handshake *hs, enum side side);
+void handshake_tell(struct handshake *hs);
+void handshake_wait(struct handshake *hs);
+void handshake_close(struct handshake *hs);
+
+#endif

@@ -1,0 +1,866 @@
+// SPDX-License-Identifier: MIT
+#define _GNU_SOURCE
+#include "bo.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <drm.h>
+#include <drm_mode.h>
+#include <qxl_drm.h>
+#include <radeon_drm.h>
+#include <xf86drm.h>
+
+#define MIN(a, b)	((a) < (b) ? (a) : (b))
+#define MAX(a, b)	((a) > (b) ? (a) : (b))
+
+/*
+ * Drivers
+ */
+
+struct driver {
+	const char *name;
+	const char *vram_allocations;	/* debugfs: the range manager's list */
+	uint64_t (*vram_size)(int fd);
+	uint64_t (*max_size)(int fd, enum bo_placement placement);
+	int (*create)(int fd, enum bo_placement placement, uint64_t size, uint32_t *handle);
+	int (*map_offset)(int fd, uint32_t handle, uint64_t *offset);
+	int (*open_vram)(int fd, bool *mmapped);
+	int (*return_to_vram)(const struct bo *bo);
+};
+
+static int xioctl(int fd, unsigned long request, void *arg)
+{
+	return drmIoctl(fd, request, arg) ? -errno : 0;
+}
+
+static int device_path(int fd, const char *name, char *path, size_t size)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	snprintf(path, size, "/sys/dev/char/%u:%u/device/%s", major(st.st_rdev),
+		 minor(st.st_rdev), name);
+	return 0;
+}
+
+static int debugfs_path(int fd, const char *name, char *path, size_t size)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	snprintf(path, size, "/sys/kernel/debug/dri/%u/%s", minor(st.st_rdev), name);
+	return 0;
+}
+
+static uint64_t pci_bar_size(int fd, int bar)
+{
+	char path[128];
+	uint64_t start, end, size = 0;
+	FILE *f;
+
+	if (device_path(fd, "resource", path, sizeof(path)))
+		return 0;
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	for (int i = 0; i <= bar; i++) {
+		if (fscanf(f, "%" SCNx64 " %" SCNx64 " %*x", &start, &end) != 2)
+			break;
+		if (i == bar && end)
+			size = end - start + 1;
+	}
+	fclose(f);
+	return size;
+}
+
+/* qxl keeps surfaces in BAR 4 if the device has it, in the 32-bit BAR 1 otherwise. */
+static int qxl_surface_bar(int fd)
+{
+	return pci_bar_size(fd, 4) ? 4 : 1;
+}
+
+static uint64_t qxl_vram_size(int fd)
+{
+	return pci_bar_size(fd, qxl_surface_bar(fd));
+}
+
+static uint64_t qxl_max_size(int fd, enum bo_placement placement)
+{
+	(void)fd;
+	/* The size is an int for surfaces, 32 bits for dumb buffers. */
+	return (placement == BO_VRAM ? 1ull << 31 : 1ull << 32) - BO_PTE_SIZE;
+}
+
+static int qxl_create(int fd, enum bo_placement placement, uint64_t size, uint32_t *handle)
+{
+	int ret;
+
+	if (placement == BO_VRAM) {
+		/*
+		 * The driver allocates stride * height + stride bytes. Moving the object back
+		 * into VRAM makes it a surface of the (virtual) hardware, so keep that as
+		 * small as it can be: one pixel.
+		 */
+		struct drm_qxl_alloc_surf surf = {
+			.format = 32,	/* SPICE_SURFACE_FMT_32_xRGB */
+			.width = 1,
+			.height = 1,
+			.stride = size / 2,
+		};
+
+		ret = xioctl(fd, DRM_IOCTL_QXL_ALLOC_SURF, &surf);
+		*handle = surf.handle;
+	} else {
+		struct drm_mode_create_dumb dumb = {
+			.width = BO_PTE_SIZE / 4,
+			.height = size / BO_PTE_SIZE,
+			.bpp = 32,
+		};
+
+		ret = xioctl(fd, DRM_IOCTL_MODE_CREATE_DUMB, &dumb);
+		*handle = dumb.handle;
+	}
+	return ret;
+}
+
+static int qxl_map_offset(int fd, uint32_t handle, uint64_t *offset)
+{
+	struct drm_qxl_map map = { .handle = handle };
+	int ret = xioctl(fd, DRM_IOCTL_QXL_MAP, &map);
+
+	*offset = map.offset;
+	return ret;
+}
+
+/*
+ * Write-combining, as the driver maps it: the kernel refuses a second cache mode for the
+ * same memory.
+ */
+static int qxl_open_vram(int fd, bool *mmapped)
+{
+	char path[128], name[32];
+	int ret;
+
+	snprintf(name, sizeof(name), "resource%d_wc", qxl_surface_bar(fd));
+	ret = device_path(fd, name, path, sizeof(path));
+	if (ret)
+		return ret;
+	*mmapped = true;
+	ret = open(path, O_RDONLY | O_CLOEXEC);
+	return ret < 0 ? -errno : ret;
+}
+
+static int qxl_return_to_vram(const struct bo *bo)
+{
+	/*
+	 * The driver moves the object to VRAM before it looks at the area. One that is
+	 * outside of the surface (EINVAL) spares the round trip through the device.
+	 */
+	struct drm_qxl_update_area area = {
+		.handle = bo->handle,
+		.left = 1,
+		.top = 1,
+		.right = 2,
+		.bottom = 2,
+	};
+	int ret = xioctl(bo->fd, DRM_IOCTL_QXL_UPDATE_AREA, &area);
+
+	return ret == -EINVAL ? 0 : ret;
+}
+
+static struct drm_radeon_gem_info radeon_info(int fd)
+{
+	struct drm_radeon_gem_info info = { 0 };
+
+	if (xioctl(fd, DRM_IOCTL_RADEON_GEM_INFO, &info))
+		memset(&info, 0, sizeof(info));
+	return info;
+}
+
+static uint64_t radeon_vram_size(int fd)
+{
+	return radeon_info(fd).vram_visible;
+}
+
+static uint64_t radeon_max_size(int fd, enum bo_placement placement)
+{
+	(void)placement;
+	/* Whatever the domain: moving an object is meant to go through the GTT. */
+	return radeon_info(fd).gart_size;
+}
+
+static int radeon_create(int fd, enum bo_placement placement, uint64_t size, uint32_t *handle)
+{
+	/* GTT would need a GART; the CPU domain is plain system memory. */
+	struct drm_radeon_gem_create create = {
+		.size = size,
+		.initial_domain = placement == BO_VRAM ? RADEON_GEM_DOMAIN_VRAM :
+							 RADEON_GEM_DOMAIN_CPU,
+	};
+	int ret = xioctl(fd, DRM_IOCTL_RADEON_GEM_CREATE, &create);
+
+	*handle = create.handle;
+	return ret;
+}
+
+static int radeon_map_offset(int fd, uint32_t handle, uint64_t *offset)
+{
+	struct drm_radeon_gem_mmap map = { .handle = handle };
+	int ret = xioctl(fd, DRM_IOCTL_RADEON_GEM_MMAP, &map);
+
+	*offset = map.addr_ptr;
+	return ret;
+}
+
+static int radeon_open_vram(int fd, bool *mmapped)
+{
+	char path[128];
+	int ret = debugfs_path(fd, "radeon_vram", path, sizeof(path));
+
+	if (ret)
+		return ret;
+	*mmapped = false;
+	ret = open(path, O_RDONLY | O_CLOEXEC);
+	return ret < 0 ? -errno : ret;
+}
+
+static const struct driver drivers[] = {
+	{
+		.name = "qxl",
+		.vram_allocations = "qxl_surf_mm",
+		.vram_size = qxl_vram_size,
+		.max_size = qxl_max_size,
+		.create = qxl_create,
+		.map_offset = qxl_map_offset,
+		.open_vram = qxl_open_vram,
+		.return_to_vram = qxl_return_to_vram,
+	}, {
+		.name = "radeon",
+		.vram_allocations = "radeon_vram_mm",
+		.vram_size = radeon_vram_size,
+		.max_size = radeon_max_size,
+		.create = radeon_create,
+		.map_offset = radeon_map_offset,
+		.open_vram = radeon_open_vram,
+	},
+};
+
+static const struct driver *driver_of(int fd)
+{
+	const struct driver *found = NULL;
+	drmVersion *version = drmGetVersion(fd);
+
+	if (!version)
+		return NULL;
+	for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++) {
+		if (!strcmp(version->name, drivers[i].name))
+			found = &drivers[i];
+	}
+	drmFreeVersion(version);
+	return found;
+}
+
+int bo_open_card(int index)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/dri/card%d", index);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+const char *bo_driver(int fd)
+{
+	const struct driver *driver = driver_of(fd);
+
+	return driver ? driver->name : "";
+}
+
+const char *bo_placement_name(enum bo_placement placement)
+{
+	return placement == BO_VRAM ? "vram" : "system";
+}
+
+bool bo_supported(int fd, enum bo_placement placement)
+{
+	struct bo bo;
+
+	if (placement == BO_VRAM && !bo_vram_size(fd))
+		return false;
+	if (bo_create(fd, placement, BO_PTE_SIZE, &bo))
+		return false;
+	bo_destroy(&bo);
+	return true;
+}
+
+uint64_t bo_vram_size(int fd)
+{
+	const struct driver *driver = driver_of(fd);
+
+	return driver ? driver->vram_size(fd) : 0;
+}
+
+uint64_t bo_max_size(int fd, enum bo_placement placement)
+{
+	const struct driver *driver = driver_of(fd);
+
+	return driver ? driver->max_size(fd, placement) : 0;
+}
+
+int bo_create(int fd, enum bo_placement placement, uint64_t size, struct bo *bo)
+{
+	const struct driver *driver = driver_of(fd);
+	int ret;
+
+	if (!driver)
+		return -EOPNOTSUPP;
+	if (!size || size % BO_PTE_SIZE)
+		return -EINVAL;
+	if (size > driver->max_size(fd, placement))
+		return -E2BIG;
+
+	*bo = (struct bo){ .fd = fd, .size = size, .placement = placement };
+	ret = driver->create(fd, placement, size, &bo->handle);
+	if (ret)
+		return ret;
+	ret = driver->map_offset(fd, bo->handle, &bo->offset);
+	if (ret)
+		bo_destroy(bo);
+	return ret;
+}
+
+void bo_destroy(struct bo *bo)
+{
+	struct drm_gem_close close = { .handle = bo->handle };
+
+	if (bo->handle)
+		xioctl(bo->fd, DRM_IOCTL_GEM_CLOSE, &close);
+	bo->handle = 0;
+}
+
+/*
+ * Mappings
+ */
+
+void *bo_map_part(const struct bo *bo, uint64_t first, void *addr, size_t length, int prot,
+		  int flags)
+{
+	if (!(flags & MAP_TYPE))
+		flags |= MAP_SHARED;
+	return mmap(addr, length, prot, flags, bo->fd, bo->offset + first);
+}
+
+void *bo_map(const struct bo *bo, void *addr, size_t length, int prot, int flags)
+{
+	return bo_map_part(bo, 0, addr, length, prot, flags);
+}
+
+static void *map_part_4k(const struct bo *bo, uint64_t first, size_t length)
+{
+	void *map = bo_map_part(bo, first, NULL, length, PROT_READ | PROT_WRITE, 0);
+
+	/* EINVAL: a kernel without transparent huge pages, which has no huge entries here. */
+	if (map != MAP_FAILED && madvise(map, length, MADV_NOHUGEPAGE) && errno != EINVAL) {
+		munmap(map, length);
+		return MAP_FAILED;
+	}
+	return map;
+}
+
+void *bo_map_4k(const struct bo *bo)
+{
+	return map_part_4k(bo, 0, bo->size);
+}
+
+/*
+ * Placement
+ */
+
+int bo_where(const struct bo *bo, enum bo_placement *where)
+{
+	struct bo_levels levels;
+	volatile uint8_t *map;
+	int ret;
+
+	map = map_part_4k(bo, 0, BO_PTE_SIZE);
+	if (map == MAP_FAILED)
+		return -errno;
+	(void)map[0];
+	ret = bo_levels((void *)map, BO_PTE_SIZE, &levels);
+	munmap((void *)map, BO_PTE_SIZE);
+	if (ret)
+		return ret;
+	if (!levels.mapped)
+		return -EFAULT;
+	*where = strcmp(levels.cache, "WB") ? BO_VRAM : BO_SYSTEM;
+	return 0;
+}
+
+int bo_evict(const struct bo *bo)
+{
+	uint64_t vram = bo_vram_size(bo->fd), chunk, total = 0;
+	enum bo_placement where = BO_VRAM;
+	struct bo other[32];
+	int count = 0, ret;
+
+	if (bo->placement != BO_VRAM)
+		return -EOPNOTSUPP;
+	/*
+	 * Whatever is in VRAM longer than the new objects goes first. On qxl some of them
+	 * find room in a second, smaller heap, so it can take more than VRAM holds.
+	 */
+	chunk = MIN(vram / 8 & ~(BO_PTE_SIZE - 1), bo_max_size(bo->fd, BO_VRAM));
+	do {
+		ret = bo_create(bo->fd, BO_VRAM, chunk, &other[count]);
+		if (ret)
+			break;
+		count++;
+		total += chunk;
+		/* Asking is slow, so not before it can have happened. */
+		if (total + bo->size < vram)
+			continue;
+		ret = bo_where(bo, &where);
+	} while (!ret && (total + bo->size < vram || where == BO_VRAM) && count < 32);
+
+	if (!ret && where == BO_VRAM)
+		ret = -ENOSPC;
+	while (count)
+		bo_destroy(&other[--count]);
+	return ret;
+}
+
+int bo_return_to_vram(const struct bo *bo)
+{
+	const struct driver *driver = driver_of(bo->fd);
+
+	if (bo->placement != BO_VRAM || !driver || !driver->return_to_vram)
+		return -EOPNOTSUPP;
+	return driver->return_to_vram(bo);
+}
+
+/*
+ * Reading without the mapping
+ */
+
+ssize_t bo_reader_read(struct bo_reader *reader, void *buf, size_t length, uint64_t offset)
+{
+	ssize_t done;
+
+	if (offset % 8 || length % 8)
+		return -EINVAL;
+	if (offset > reader->size)
+		return 0;
+	length = MIN(length, reader->size - offset);
+
+	if (reader->mmapped) {
+		uint64_t pos = reader->base + offset;
+		size_t skip = pos % BO_PTE_SIZE;
+		void *map = mmap(NULL, skip + length, PROT_READ, MAP_SHARED, reader->fd,
+				 pos - skip);
+
+		if (map == MAP_FAILED)
+			return -errno;
+		memcpy(buf, (char *)map + skip, length);
+		munmap(map, skip + length);
+		return length;
+	}
+
+	done = pread(reader->fd, buf, length, reader->base + offset);
+	return done < 0 ? -errno : done;
+}
+
+/* Finds the allocation that starts with @mark and has the object's size. */
+static int find_in_vram(const struct driver *driver, int fd, struct bo_reader *reader,
+			uint64_t mark)
+{
+	uint64_t start, end, found;
+	char path[128], line[256];
+	int ret = -ENXIO;
+	FILE *f;
+
+	if (debugfs_path(fd, driver->vram_allocations, path, sizeof(path)))
+		return -ENXIO;
+	f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	while (ret && fgets(line, sizeof(line), f)) {
+		if (!strstr(line, "used\n") ||
+		    sscanf(line, "0x%" SCNx64 "-0x%" SCNx64, &start, &end) != 2 ||
+		    (end - start) * BO_PTE_SIZE != reader->size)
+			continue;
+		reader->base = start * BO_PTE_SIZE;
+		if (bo_reader_read(reader, &found, sizeof(found), 0) == sizeof(found) &&
+		    found == mark)
+			ret = 0;
+	}
+	fclose(f);
+	return ret;
+}
+
+static int reader_open_vram(const struct bo *bo, struct bo_reader *reader)
+{
+	const struct driver *driver = driver_of(bo->fd);
+	volatile uint64_t *map;
+	uint64_t mark, saved;
+	int ret;
+
+	reader->fd = driver->open_vram(bo->fd, &reader->mmapped);
+	if (reader->fd < 0)
+		return reader->fd;
+
+	map = map_part_4k(bo, 0, BO_PTE_SIZE);
+	if (map == MAP_FAILED) {
+		ret = -errno;
+	} else {
+		saved = map[0];
+		mark = bo_pattern(getpid(), saved);
+		map[0] = mark;
+		__sync_synchronize();	/* out of the write-combining buffer */
+		ret = find_in_vram(driver, bo->fd, reader, mark);
+		map[0] = saved;
+		__sync_synchronize();
+		munmap((void *)map, BO_PTE_SIZE);
+	}
+	if (ret)
+		bo_reader_close(reader);
+	return ret;
+}
+
+int bo_reader_open(const struct bo *bo, struct bo_reader *reader)
+{
+	uint64_t word;
+	int ret;
+
+	*reader = (struct bo_reader){ .fd = -1, .size = bo->size };
+
+	/* Follows the object wherever it is, but only some drivers let it read VRAM. */
+	reader->window = bo_map(bo, NULL, bo->size, PROT_READ, 0);
+	if (reader->window == MAP_FAILED)
+		return -errno;
+	reader->base = (uintptr_t)reader->window;
+	reader->fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	if (reader->fd < 0)
+		ret = -errno;
+	else if (bo_reader_read(reader, &word, sizeof(word), 0) == sizeof(word))
+		return 0;
+	else
+		ret = -EIO;
+	bo_reader_close(reader);
+	return ret == -EIO && bo->placement == BO_VRAM ? reader_open_vram(bo, reader) : ret;
+}
+
+void bo_reader_close(struct bo_reader *reader)
+{
+	if (reader->window)
+		munmap(reader->window, reader->size);
+	if (reader->fd >= 0)
+		close(reader->fd);
+	reader->window = NULL;
+	reader->fd = -1;
+}
+
+ssize_t bo_pread(const struct bo *bo, void *buf, size_t length, uint64_t offset)
+{
+	struct bo_reader reader;
+	ssize_t ret = bo_reader_open(bo, &reader);
+
+	if (!ret) {
+		ret = bo_reader_read(&reader, buf, length, offset);
+		bo_reader_close(&reader);
+	}
+	return ret;
+}
+
+/*
+ * Contents
+ */
+
+uint64_t bo_pattern(uint64_t seed, uint64_t offset)
+{
+	/* One round of multiply and shift each way spreads every bit of both. */
+	uint64_t x = (seed + 1) * 0x9e3779b97f4a7c15 + offset;
+
+	x = (x ^ x >> 32) * 0xd6e8feb86659fd93;
+	return x ^ x >> 32;
+}
+
+/* The positions of a pattern: every step, and the last word whatever the step. */
+static uint64_t next_position(uint64_t offset, uint64_t end, uint64_t step)
+{
+	if (offset == end - 8)
+		return end;
+	return MIN(offset + step, end - 8);
+}
+
+void bo_fill(void *map, uint64_t first, uint64_t length, uint64_t step, uint64_t seed)
+{
+	uint64_t end = first + length;
+
+	for (uint64_t o = first; o < end; o = next_position(o, end, step))
+		*(volatile uint64_t *)((char *)map + (o - first)) = bo_pattern(seed, o);
+	__sync_synchronize();	/* out of the write-combining buffers */
+}
+
+int64_t bo_check(const void *map, uint64_t first, uint64_t length, uint64_t step, uint64_t seed)
+{
+	uint64_t end = first + length;
+
+	for (uint64_t o = first; o < end; o = next_position(o, end, step)) {
+		if (*(volatile uint64_t *)((const char *)map + (o - first)) != bo_pattern(seed, o))
+			return o;
+	}
+	return -1;
+}
+
+int64_t bo_check_reader(struct bo_reader *reader, uint64_t first, uint64_t length, uint64_t step,
+			uint64_t seed, int *error)
+{
+	uint64_t end = first + length, word;
+	ssize_t ret;
+
+	*error = 0;
+	for (uint64_t o = first; o < end; o = next_position(o, end, step)) {
+		ret = bo_reader_read(reader, &word, sizeof(word), o);
+		if (ret != sizeof(word)) {
+			*error = ret < 0 ? ret : -EIO;
+			return o;
+		}
+		if (word != bo_pattern(seed, o))
+			return o;
+	}
+	return -1;
+}
+
+/*
+ * Page tables
+ */
+
+static const struct {
+	const char *name;
+	uint64_t size;
+} level_info[] = {
+	[BO_NONE] = { "none", 1 },
+	[BO_PTE] = { "pte", BO_PTE_SIZE },
+	[BO_PMD] = { "pmd", BO_PMD_SIZE },
+	[BO_PUD] = { "pud", BO_PUD_SIZE },
+};
+
+const char *bo_level_name(enum bo_level level)
+{
+	return level_info[level].name;
+}
+
+/*
+ * One line of ptdump, for example
+ * 0x00007f0000000000-0x00007f0010000000         256M USR RW PWT     PSE         NX pmd
+ * What is not present has only the level.
+ */
+static bool parse_extent(char *line, struct bo_extent *extent)
+{
+	enum bo_level level = BO_NONE;
+	bool present = false;
+	char *word, *save;
+
+	*extent = (struct bo_extent){ 0 };
+	if (sscanf(line, "0x%" SCNxPTR "-0x%" SCNxPTR, &extent->start, &extent->end) != 2)
+		return false;
+
+	strtok_r(line, " \n", &save);	/* the addresses */
+	strtok_r(NULL, " \n", &save);	/* the size */
+	while ((word = strtok_r(NULL, " \n", &save))) {
+		if (!strcmp(word, "RW") || !strcmp(word, "ro")) {
+			present = true;
+			extent->writable = word[0] == 'R';
+		} else if (!strcmp(word, "PWT") || !strcmp(word, "PCD") || !strcmp(word, "PAT")) {
+			if (extent->cache[0])
+				strcat(extent->cache, "+");
+			strcat(extent->cache, word);
+		}
+		for (enum bo_level l = BO_PTE; l <= BO_PUD; l++) {
+			if (!strcmp(word, level_info[l].name))
+				level = l;
+		}
+	}
+	if (present)
+		extent->level = level;
+	if (present && !extent->cache[0])
+		strcpy(extent->cache, "WB");
+	return true;
+}
+
+static bool same_kind(const struct bo_extent *a, const struct bo_extent *b)
+{
+	return a->level == b->level && a->writable == b->writable && !strcmp(a->cache, b->cache);
+}
+
+struct extent_list {
+	struct bo_extent *array;
+	size_t used, room;
+};
+
+static int append_extent(struct extent_list *list, const struct bo_extent *extent)
+{
+	struct bo_extent *last = list->used ? &list->array[list->used - 1] : NULL;
+
+	if (extent->start == extent->end)
+		return 0;
+	if (last && same_kind(last, extent)) {
+		last->end = extent->end;
+		return 0;
+	}
+	if (list->used == list->room) {
+		size_t room = list->room ? list->room * 2 : 16;
+
+		last = realloc(list->array, room * sizeof(*last));
+		if (!last)
+			return -ENOMEM;
+		list->array = last;
+		list->room = room;
+	}
+	list->array[list->used++] = *extent;
+	return 0;
+}
+
+int bo_extents(const void *addr, size_t length, struct bo_extent **extents, size_t *count)
+{
+	uintptr_t reached = (uintptr_t)addr, end = reached + length;
+	struct extent_list list = { 0 };
+	char line[256];
+	int ret = 0;
+	FILE *f;
+
+	/*
+	 * The kernel walks everything before the first byte comes out, a few times over
+	 * until its buffer fits; leaving early saves only the copying.
+	 */
+	f = fopen("/sys/kernel/debug/page_tables/current_kernel", "re");
+	if (!f)
+		return -errno;
+	setvbuf(f, NULL, _IOFBF, 1 << 16);
+
+	while (!ret && reached < end && fgets(line, sizeof(line), f)) {
+		struct bo_extent extent, gap = { .start = reached };
+
+		if (!parse_extent(line, &extent) || extent.end <= reached)
+			continue;
+		extent.start = MIN(MAX(extent.start, reached), end);
+		extent.end = MIN(extent.end, end);
+		gap.end = extent.start;
+		ret = append_extent(&list, &gap);
+		if (!ret)
+			ret = append_extent(&list, &extent);
+		reached = extent.end;
+	}
+	fclose(f);
+
+	if (!ret && reached < end)
+		ret = -ENODATA;
+	if (ret) {
+		free(list.array);
+		return ret;
+	}
+	*extents = list.array;
+	*count = list.used;
+	return 0;
+}
+
+int bo_levels(const void *addr, size_t length, struct bo_levels *levels)
+{
+	struct bo_extent *extents;
+	size_t count;
+	int ret;
+
+	*levels = (struct bo_levels){ 0 };
+	ret = bo_extents(addr, length, &extents, &count);
+	if (ret)
+		return ret;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct bo_extent *e = &extents[i];
+		uint64_t mask = level_info[e->level].size - 1;
+		/* An entry counts once, even if only a part of it is in the range. */
+		uint64_t entries = (((e->end + mask) & ~mask) - (e->start & ~mask)) /
+				   (mask + 1);
+
+		if (e->level == BO_NONE)
+			continue;
+		if (e->level == BO_PTE)
+			levels->pte += entries;
+		else if (e->level == BO_PMD)
+			levels->pmd += entries;
+		else
+			levels->pud += entries;
+		levels->mapped += e->end - e->start;
+		if (e->writable)
+			levels->writable += e->end - e->start;
+		if (!levels->cache[0])
+			strcpy(levels->cache, e->cache);
+		else if (strcmp(levels->cache, e->cache))
+			strcpy(levels->cache, "mixed");
+	}
+	free(extents);
+	return 0;
+}
+
+uint64_t bo_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+uint64_t bo_pgtable_kib(void)
+{
+	FILE *f = fopen("/proc/self/status", "re");
+	uint64_t kib = 0;
+	char line[256];
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f) && sscanf(line, "VmPTE: %" SCNu64, &kib) != 1)
+		;
+	fclose(f);
+	return kib;
+}
+
+/*
+ * The switch
+ */
+
+int bo_get_huge_faults(void)
+{
+	FILE *f = fopen(BO_HUGE_FAULTS, "re");
+	int value, ret = -EINVAL;
+
+	if (!f)
+		return -errno;
+	if (fscanf(f, "%d", &value) == 1)
+		ret = value;
+	fclose(f);
+	return ret;
+}
+
+int bo_set_huge_faults(int value)
+{
+	int fd = open(BO_HUGE_FAULTS, O_WRONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = dprintf(fd, "%d\n", value) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
