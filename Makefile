@@ -24,7 +24,7 @@ cflags := -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags l
 bo := userspace/bo.c userspace/bo.h
 
 .PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo check \
-	check-static clients tests clean
+	check-static upstream-baseline clients tests clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
@@ -69,3 +69,52 @@ build/bo-map: userspace/bo-map.c $(bo) | setup
 	gcc $(cflags) -o $@ $(filter %.c,$^) $(shell pkg-config --libs libdrm)
 
 clients: build/bo-map
+
+# ---- igt-tests ----
+
+igt_tests := $(basename $(notdir $(wildcard igt-tests/ttm_huge_*.c igt-tests/vfio_*.c)))
+igt_common := $(filter-out $(igt_tests:%=igt-tests/%.c),$(wildcard igt-tests/*.c))
+libigt := build/igt/usr/lib/x86_64-linux-gnu/libigt.so.0
+
+# The library of the release that the guest runs.
+$(libigt): | setup
+	@rm -rf build/igt && mkdir -p build/igt
+	cd build/igt && ../../guest/suite forky download igt-gpu-tools && \
+		dpkg-deb -x igt-gpu-tools_*.deb . && touch usr/lib/x86_64-linux-gnu/libigt.so.0
+
+build/tests/%: igt-tests/%.c $(igt_common) $(wildcard igt-tests/*.h) $(bo) $(libigt)
+	@mkdir -p build/tests
+	gcc $(cflags) -pthread -o $@ $< $(igt_common) userspace/bo.c $(libigt) \
+		-Wl,--allow-shlib-undefined $(shell pkg-config --libs libdrm)
+
+tests: $(igt_tests:%=build/tests/%)
+
+check: debug-kernel tests $(root)
+	@igt-tests/check $(tree)/.debug/arch/x86/boot/bzImage $(T)
+
+# What upstream's tests say without the series; to be written again for a new release.
+upstream-baseline: base-kernel tests $(root)
+	@igt-tests/check --record $(base)/.plain/arch/x86/boot/bzImage
+
+check-static: tree
+	@igt-tests/check-static $(tree)
+
+# ---- the main job ----
+
+demo: kernel clients $(root)
+	@mkdir -p results/demo && cp build/bo-map userspace/demo results/demo
+	@echo "mapping objects in the guest, about a minute"
+	@guest/run --icount --mem 3072 --kernel $(tree)/.plain/arch/x86/boot/bzImage \
+		--share results/demo -- ./demo
+	@mv results/demo/output results/demo.csv
+	@userspace/demo-report results/demo.csv results/demo
+
+KERNEL ?= plain
+shell: $(if $(filter base,$(KERNEL)),base-kernel,$(if $(filter debug,$(KERNEL)),debug-kernel,kernel)) \
+		clients tests $(root)
+	@mkdir -p results/shell && cp build/bo-map build/tests/* results/shell
+	@guest/run --mem 3072 --vfio --share results/shell --kernel \
+		$(if $(filter base,$(KERNEL)),$(base)/.plain,$(tree)/.$(KERNEL))/arch/x86/boot/bzImage
+
+clean:
+	rm -rf build results

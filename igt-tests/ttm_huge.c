@@ -13,12 +13,50 @@ static struct target targets[MAX_CARDS * 2];
 static char names[MAX_CARDS * 2][32];
 static int target_count;
 static int saved_switch = -1;
+static bool warned_before;
 
 static void restore_switch(int sig)
 {
 	(void)sig;
 	if (saved_switch >= 0)
 		bo_set_huge_faults(saved_switch);
+}
+
+/* Whether lockdep has switched itself off, as it does after its first report. */
+static bool lockdep_off(void)
+{
+	FILE *f = fopen("/proc/lockdep_stats", "re");
+	char line[128];
+	int on = 1;
+
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, " debug_locks: %d", &on);
+	if (f)
+		fclose(f);
+	return !on;
+}
+
+static bool kernel_has_warned(void)
+{
+	/* Bad page, died, warned: Documentation/admin-guide/tainted-kernels.rst */
+	const unsigned long bad = 1 << 5 | 1 << 7 | 1 << 9;
+	FILE *f = fopen("/proc/sys/kernel/tainted", "re");
+	unsigned long taint = 0;
+
+	if (f) {
+		if (fscanf(f, "%lu", &taint) != 1)
+			taint = 0;
+		fclose(f);
+	}
+	return taint & bad || lockdep_off();
+}
+
+void assert_no_kernel_warning(const struct target *target)
+{
+	if (warned_before)
+		return;
+	warned_before = kernel_has_warned();
+	igt_assert_f(!warned_before, "%s: the kernel has warned; see its log\n", target->name);
 }
 
 static void find_targets(void)
@@ -67,6 +105,7 @@ void ttm_huge_init(void)
 	find_targets();
 	igt_require_f(target_count, "no card of a known driver in /dev/dri\n");
 
+	warned_before = kernel_has_warned();
 	saved_switch = value;
 	igt_install_exit_handler(restore_switch);
 }
@@ -211,6 +250,16 @@ struct bo target_bo(const struct target *target, uint64_t size)
 	return bo;
 }
 
+uint64_t size_of_all_levels(const struct target *target)
+{
+	uint64_t small = 2 * BO_PMD_SIZE + BO_PTE_SIZE, large = BO_PUD_SIZE + small;
+
+	if (target->placement == BO_VRAM && large <= bo_max_size(target->fd, BO_VRAM) &&
+	    large <= bo_vram_size(target->fd) / 2)
+		return large;
+	return small;
+}
+
 /*
  * Views
  */
@@ -235,6 +284,44 @@ struct view map_part(const struct target *target, const struct bo *bo, uint64_t 
 struct view map_whole(const struct target *target, const struct bo *bo, int prot)
 {
 	return map_part(target, bo, 0, NULL, bo->size, prot, 0);
+}
+
+struct view map_4k(const struct target *target, const struct bo *bo)
+{
+	struct view view = {
+		.target = target,
+		.bo = bo,
+		.addr = bo_map_4k(bo),
+		.length = bo->size,
+	};
+
+	igt_assert_f(view.addr != MAP_FAILED,
+		     "%s: object of %" PRIu64 " KiB: no mapping with MADV_NOHUGEPAGE: %s\n",
+		     target->name, bo->size / KiB, strerror(errno));
+	return view;
+}
+
+struct view sub_view(const struct view *view, uint64_t first, size_t length)
+{
+	struct view part = *view;
+
+	part.addr += first - view->first;
+	part.first = first;
+	part.length = length;
+	return part;
+}
+
+char *free_address(size_t length, uint64_t align, uint64_t offset)
+{
+	uintptr_t addr;
+	void *area;
+
+	area = mmap(NULL, length + 2 * align, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	igt_assert(area != MAP_FAILED);
+	munmap(area, length + 2 * align);
+	addr = ((uintptr_t)area + align - 1) & ~(align - 1);
+	return (char *)(addr + offset % align);
 }
 
 void unmap(struct view *view)
@@ -302,10 +389,10 @@ enum bo_level expected_level(const struct view *view, uint64_t offset, int huge_
 	return BO_PTE;
 }
 
-static void fail_level(const struct view *view, uint64_t offset, enum bo_level found,
-		       const char *expected)
+static void assert_as_expected(bool as_expected, const struct view *view, uint64_t offset,
+			       enum bo_level found, const char *expected)
 {
-	igt_assert_f(false,
+	igt_assert_f(as_expected,
 		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64
 		     ": found %s, expected %s (at %p of a mapping of %zu KiB at %p)\n",
 		     view->target->name, view->bo->size / KiB, offset, bo_level_name(found),
@@ -330,73 +417,85 @@ static uint64_t view_offset(const struct view *view, uintptr_t at)
 
 void assert_levels(const struct view *view, int huge_faults)
 {
-	uint64_t wrong_at = UINT64_MAX;
 	enum bo_level found = BO_NONE, expected = BO_NONE;
 	struct bo_extent *extents;
+	uint64_t offset = 0;
+	bool right = true;
 	size_t count;
 
 	extents = view_extents(view, &count);
-	for (size_t i = 0; i < count && wrong_at == UINT64_MAX; i++) {
-		const struct bo_extent *e = &extents[i];
-		uintptr_t at = e->start;
+	for (size_t i = 0; i < count && right; i++) {
+		uintptr_t at = extents[i].start;
 
 		/* What is expected changes at multiples of 2 MiB only. */
-		for (; at < e->end; at = (at | (BO_PMD_SIZE - 1)) + 1) {
-			expected = expected_level(view, view_offset(view, at), huge_faults);
-			found = e->level;
-			/* touch() leaves gaps between the 4 KiB entries of a large view. */
-			if (found == BO_NONE && expected == BO_PTE && view->length > LARGE_VIEW)
-				continue;
-			if (found != expected) {
-				wrong_at = view_offset(view, at);
-				break;
-			}
+		for (; at < extents[i].end && right; at = (at | (BO_PMD_SIZE - 1)) + 1) {
+			offset = view_offset(view, at);
+			expected = expected_level(view, offset, huge_faults);
+			found = extents[i].level;
+			right = found == expected ||
+				/* touch() leaves gaps between the 4 KiB entries of a large view. */
+				(found == BO_NONE && expected == BO_PTE &&
+				 view->length > LARGE_VIEW);
 		}
 	}
 	free(extents);
-	if (wrong_at != UINT64_MAX)
-		fail_level(view, wrong_at, found, bo_level_name(expected));
+	assert_as_expected(right, view, offset, found, bo_level_name(expected));
+}
+
+/* Asserts that every extent of a view passes @test. */
+static void assert_extents(const struct view *view, const char *expected,
+			   bool (*test)(const struct bo_extent *extent, enum bo_level level),
+			   enum bo_level level)
+{
+	struct bo_extent *extents, extent = { 0 };
+	bool right = true;
+	size_t count;
+
+	extents = view_extents(view, &count);
+	for (size_t i = 0; i < count && right; i++) {
+		extent = extents[i];
+		right = test(&extent, level);
+	}
+	free(extents);
+	assert_as_expected(right, view, view_offset(view, extent.start), extent.level, expected);
+}
+
+static bool is_level(const struct bo_extent *extent, enum bo_level level)
+{
+	return extent->level == level;
+}
+
+static bool is_at_most(const struct bo_extent *extent, enum bo_level level)
+{
+	return extent->level <= level;
+}
+
+static bool is_read_only(const struct bo_extent *extent, enum bo_level level)
+{
+	(void)level;
+	return !extent->writable;
 }
 
 void assert_level(const struct view *view, uint64_t offset, uint64_t length, enum bo_level level)
 {
-	uintptr_t start = (uintptr_t)view->addr + (offset - view->first);
-	struct bo_extent *extents;
-	size_t count;
+	struct view part = sub_view(view, offset, length);
 
-	extents = view_extents(view, &count);
-	for (size_t i = 0; i < count; i++) {
-		const struct bo_extent *e = &extents[i];
-		uintptr_t at = e->start > start ? e->start : start;
+	assert_extents(&part, bo_level_name(level), is_level, level);
+}
 
-		if (e->end > start && e->start < start + length && e->level != level) {
-			enum bo_level found = e->level;
+void assert_no_huge(const struct view *view)
+{
+	assert_extents(view, "at most pte", is_at_most, BO_PTE);
+}
 
-			free(extents);
-			fail_level(view, view_offset(view, at), found, bo_level_name(level));
-		}
-	}
-	free(extents);
+void assert_unmapped(const struct view *view)
+{
+	assert_extents(view, "none", is_level, BO_NONE);
 }
 
 void assert_read_only(const struct view *view)
 {
-	struct bo_extent *extents;
-	size_t count;
-
-	extents = view_extents(view, &count);
-	for (size_t i = 0; i < count; i++) {
-		if (extents[i].writable) {
-			struct bo_extent e = extents[i];
-			char text[64];
-
-			free(extents);
-			snprintf(text, sizeof(text), "no writable entry, but this %s is one",
-				 bo_level_name(e.level));
-			fail_level(view, view_offset(view, e.start), e.level, text);
-		}
-	}
-	free(extents);
+	assert_extents(view, "read-only, but it is writable", is_read_only, BO_NONE);
 }
 
 uint64_t view_step(const struct view *view)
@@ -419,12 +518,30 @@ void assert_contents(const struct view *view, uint64_t step, uint64_t seed)
 		return;
 	bo_levels(view->addr + (wrong - view->first), 8, &levels);
 	level = levels.pud ? "pud" : levels.pmd ? "pmd" : levels.pte ? "pte" : "none";
-	igt_assert_f(false,
+	igt_assert_f(wrong < 0,
 		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64 ": wrong contents: found %#"
 		     PRIx64 ", expected %#" PRIx64 " (through a %s entry)\n",
 		     view->target->name, view->bo->size / KiB, wrong,
 		     *(volatile uint64_t *)(view->addr + (wrong - view->first)),
 		     bo_pattern(seed, wrong), level);
+}
+
+void assert_contents_read(const struct target *target, const struct bo *bo, uint64_t step,
+			  uint64_t seed)
+{
+	struct bo_reader reader;
+	int64_t wrong;
+	int ret;
+
+	ret = bo_reader_open(bo, &reader);
+	igt_assert_f(!ret, "%s: object of %" PRIu64 " KiB: no way to read it: %s\n", target->name,
+		     bo->size / KiB, strerror(-ret));
+	wrong = bo_check_reader(&reader, 0, bo->size, step, seed, &ret);
+	bo_reader_close(&reader);
+	igt_assert_f(wrong < 0,
+		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64 ": the driver reads %s\n",
+		     target->name, bo->size / KiB, wrong,
+		     ret ? strerror(-ret) : "something else than the mapping wrote");
 }
 
 /*

@@ -41,15 +41,23 @@ void ttm_huge_fini(void);
  */
 struct target *target_next(struct target *target);
 #define for_each_target(t)	for ((t) = target_next(NULL); (t); (t) = target_next(t))
-/* Only those in @where. */
-#define for_each_target_in(t, where)						\
+/* A dynamic subtest for every target. */
+#define igt_dynamic_targets(t)							\
 	for_each_target(t)							\
-		if ((t)->placement == (where))
+		igt_dynamic((t)->name)
 
 void set_huge_faults(int value);
 
+/*
+ * Fails if the kernel has warned, oopsed or switched lockdep off since the program began.
+ * That lasts until the next boot, so only the first subtest to see it fails.
+ */
+void assert_no_kernel_warning(const struct target *target);
+
 /* An object of the target's placement. Skips if there is no room for @size bytes. */
 struct bo target_bo(const struct target *target, uint64_t size);
+/* A size whose mapping has entries of every level that the target has room for. */
+uint64_t size_of_all_levels(const struct target *target);
 /*
  * Skips unless objects of @size bytes have room: in VRAM, or in free pieces of system
  * memory that are large enough for PMD entries, so that what a mapping
@@ -70,11 +78,17 @@ struct view {
 struct view map_whole(const struct target *target, const struct bo *bo, int prot);
 struct view map_part(const struct target *target, const struct bo *bo, uint64_t first,
 		     void *addr, size_t length, int prot, int flags);
+/* All of @bo in 4 KiB entries (MADV_NOHUGEPAGE). */
+struct view map_4k(const struct target *target, const struct bo *bo);
+/* The same view of the same mapping, cut down to bytes [first, first + length) of the object. */
+struct view sub_view(const struct view *view, uint64_t first, size_t length);
 void unmap(struct view *view);
+/* An address for MAP_FIXED that is free for @length bytes, and @offset above a multiple of @align. */
+char *free_address(size_t length, uint64_t align, uint64_t offset);
 
 /*
  * Touches every page of small views, of large ones every page of the first and last
- * 2 MiB and one page of each 2 MiB between.
+ * 2 MiB and one page of each 2 MiB between. Writing leaves a 1 in the first byte of each.
  */
 void touch(const struct view *view, bool write);
 #define LARGE_VIEW	(32 * MiB)
@@ -90,12 +104,19 @@ enum bo_level expected_level(const struct view *view, uint64_t offset, int huge_
 void assert_levels(const struct view *view, int huge_faults);
 /* Asserts that bytes [offset, offset + length) of the object are mapped at @level only. */
 void assert_level(const struct view *view, uint64_t offset, uint64_t length, enum bo_level level);
+/* Asserts that no entry of the view is larger than 4 KiB. */
+void assert_no_huge(const struct view *view);
+/* Asserts that nothing of the view is mapped. */
+void assert_unmapped(const struct view *view);
 /* Asserts that no entry of the view is writable. */
 void assert_read_only(const struct view *view);
 
 /* Writes, or asserts, the pattern of @seed; @step as for bo_fill(). */
 void fill(const struct view *view, uint64_t step, uint64_t seed);
 void assert_contents(const struct view *view, uint64_t step, uint64_t seed);
+/* Asserts it for the object without any mapping, through the driver's own read path. */
+void assert_contents_read(const struct target *target, const struct bo *bo, uint64_t step,
+			  uint64_t seed);
 /* The same step for any size of view: every page, or of large views a page of each 2 MiB. */
 uint64_t view_step(const struct view *view);
 

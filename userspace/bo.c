@@ -54,14 +54,22 @@ static int device_path(int fd, const char *name, char *path, size_t size)
 	return 0;
 }
 
-static int debugfs_path(int fd, const char *name, char *path, size_t size)
+static int open_debugfs(int fd, const char *name)
 {
+	char path[128];
 	struct stat st;
+	int ret;
 
 	if (fstat(fd, &st))
 		return -errno;
-	snprintf(path, size, "/sys/kernel/debug/dri/%u/%s", minor(st.st_rdev), name);
-	return 0;
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%u/%s", minor(st.st_rdev), name);
+	ret = open(path, O_RDONLY | O_CLOEXEC);
+	if (ret < 0) {
+		/* radeon makes its files before it has a directory of its own. */
+		snprintf(path, sizeof(path), "/sys/kernel/debug/%s", name);
+		ret = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	return ret < 0 ? -errno : ret;
 }
 
 static uint64_t pci_bar_size(int fd, int bar)
@@ -226,14 +234,8 @@ static int radeon_map_offset(int fd, uint32_t handle, uint64_t *offset)
 
 static int radeon_open_vram(int fd, bool *mmapped)
 {
-	char path[128];
-	int ret = debugfs_path(fd, "radeon_vram", path, sizeof(path));
-
-	if (ret)
-		return ret;
 	*mmapped = false;
-	ret = open(path, O_RDONLY | O_CLOEXEC);
-	return ret < 0 ? -errno : ret;
+	return open_debugfs(fd, "radeon_vram");
 }
 
 static const struct driver drivers[] = {
@@ -486,16 +488,18 @@ ssize_t bo_reader_read(struct bo_reader *reader, void *buf, size_t length, uint6
 static int find_in_vram(const struct driver *driver, int fd, struct bo_reader *reader,
 			uint64_t mark)
 {
+	int list = open_debugfs(fd, driver->vram_allocations), ret = -ENXIO;
 	uint64_t start, end, found;
-	char path[128], line[256];
-	int ret = -ENXIO;
+	char line[256];
 	FILE *f;
 
-	if (debugfs_path(fd, driver->vram_allocations, path, sizeof(path)))
-		return -ENXIO;
-	f = fopen(path, "re");
-	if (!f)
-		return -errno;
+	if (list < 0)
+		return list;
+	f = fdopen(list, "r");
+	if (!f) {
+		close(list);
+		return -ENOMEM;
+	}
 	while (ret && fgets(line, sizeof(line), f)) {
 		if (!strstr(line, "used\n") ||
 		    sscanf(line, "0x%" SCNx64 "-0x%" SCNx64, &start, &end) != 2 ||
@@ -597,28 +601,22 @@ uint64_t bo_pattern(uint64_t seed, uint64_t offset)
 	return x ^ x >> 32;
 }
 
-/* The positions of a pattern: every step, and the last word whatever the step. */
-static uint64_t next_position(uint64_t offset, uint64_t end, uint64_t step)
+/* The first position of a pattern in or after @offset. */
+static uint64_t next_position(uint64_t offset, uint64_t step)
 {
-	if (offset == end - 8)
-		return end;
-	return MIN(offset + step, end - 8);
+	return (offset + step - 1) / step * step;
 }
 
 void bo_fill(void *map, uint64_t first, uint64_t length, uint64_t step, uint64_t seed)
 {
-	uint64_t end = first + length;
-
-	for (uint64_t o = first; o < end; o = next_position(o, end, step))
+	for (uint64_t o = next_position(first, step); o < first + length; o += step)
 		*(volatile uint64_t *)((char *)map + (o - first)) = bo_pattern(seed, o);
 	__sync_synchronize();	/* out of the write-combining buffers */
 }
 
 int64_t bo_check(const void *map, uint64_t first, uint64_t length, uint64_t step, uint64_t seed)
 {
-	uint64_t end = first + length;
-
-	for (uint64_t o = first; o < end; o = next_position(o, end, step)) {
+	for (uint64_t o = next_position(first, step); o < first + length; o += step) {
 		if (*(volatile uint64_t *)((const char *)map + (o - first)) != bo_pattern(seed, o))
 			return o;
 	}
@@ -628,11 +626,11 @@ int64_t bo_check(const void *map, uint64_t first, uint64_t length, uint64_t step
 int64_t bo_check_reader(struct bo_reader *reader, uint64_t first, uint64_t length, uint64_t step,
 			uint64_t seed, int *error)
 {
-	uint64_t end = first + length, word;
+	uint64_t word;
 	ssize_t ret;
 
 	*error = 0;
-	for (uint64_t o = first; o < end; o = next_position(o, end, step)) {
+	for (uint64_t o = next_position(first, step); o < first + length; o += step) {
 		ret = bo_reader_read(reader, &word, sizeof(word), o);
 		if (ret != sizeof(word)) {
 			*error = ret < 0 ? ret : -EIO;

@@ -117,13 +117,13 @@ int bo_evict(const struct bo *bo);
 int bo_return_to_vram(const struct bo *bo);
 
 /*
- * Contents: a 64-bit value that depends on @seed and on the position in the object,
- * at every @step bytes (a multiple of 8) of [first, first + length) and in the last 8 bytes.
- * @map is where byte @first of the object is mapped.
+ * Contents: a 64-bit value that depends on @seed and on the position in the object, at every
+ * multiple of @step bytes in [first, first + length) of the object. @map is where byte @first is
+ * mapped. What was written at one of these steps can be checked at those below it.
  */
 #define BO_EVERY_WORD	UINT64_C(8)
-#define BO_EVERY_PAGE	(BO_PTE_SIZE - 8)		/* at a different place in each page */
-#define BO_EVERY_BLOCK	(BO_PMD_SIZE - BO_PTE_SIZE - 8)	/* a different page of each 2 MiB */
+#define BO_EVERY_PAGE	(BO_PTE_SIZE - 8)	/* at a different place in each page */
+#define BO_EVERY_BLOCK	(BO_EVERY_PAGE * 511)	/* at a different place in each 2 MiB */
 
 uint64_t bo_pattern(uint64_t seed, uint64_t offset);
 void bo_fill(void *map, uint64_t first, uint64_t length, uint64_t step, uint64_t seed);

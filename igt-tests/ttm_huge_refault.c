@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: MIT
+/**
+ * TEST: ttm huge refault
+ * Category: Core
+ * Mega feature: General Core features
+ * Sub-category: Memory management tests
+ * Functionality: mmap
+ * Description: When a part of a huge entry is unmapped, protected, advised, moved or evicted, the
+ *              rest keeps its contents and comes back with the largest entries that still fit.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "vma_ops.h"
+
+IGT_TEST_DESCRIPTION("Taking huge entries of TTM buffer objects apart, and what comes back");
+
+/*
+ * A gigabyte entry where there is room for one, then three entries of 2 MiB, then a page;
+ * the entry that is cut is the first.
+ */
+static uint64_t object_size(const struct target *target)
+{
+	return size_of_all_levels(target) + BO_PMD_SIZE;
+}
+
+static uint64_t entry_size(const struct target *target)
+{
+	return object_size(target) > BO_PUD_SIZE ? BO_PUD_SIZE : BO_PMD_SIZE;
+}
+
+static struct part one_page(const struct target *target)
+{
+	return (struct part){ entry_size(target) / 2 + BO_PTE_SIZE, BO_PTE_SIZE };
+}
+
+static struct part first_page(const struct target *target)
+{
+	(void)target;
+	return (struct part){ 0, BO_PTE_SIZE };
+}
+
+static struct part aligned_2m(const struct target *target)
+{
+	uint64_t offset = entry_size(target) / 2;
+
+	return (struct part){ offset < BO_PMD_SIZE ? BO_PMD_SIZE : offset, BO_PMD_SIZE };
+}
+
+static struct part odd_range(const struct target *target)
+{
+	return (struct part){
+		entry_size(target) - 3 * BO_PTE_SIZE,
+		BO_PMD_SIZE + 8 * BO_PTE_SIZE,
+	};
+}
+
+static struct part whole(const struct target *target)
+{
+	return (struct part){ 0, object_size(target) };
+}
+
+static const struct {
+	const char *name;
+	struct part (*of)(const struct target *target);
+} parts[] = {
+	{ "page", one_page },
+	{ "first-page", first_page },
+	{ "2m", aligned_2m },
+	{ "odd", odd_range },
+	{ "whole", whole },
+};
+
+static const struct {
+	const char *name;
+	uint64_t skew;
+} moves[] = {
+	{ "mremap", 0 },
+	{ "mremap-to-2m", BO_PMD_SIZE },
+	{ "mremap-to-4k", BO_PTE_SIZE },
+};
+
+/* The largest value of the switch that makes a difference for the target's objects. */
+static int most_huge(const struct target *target)
+{
+	return entry_size(target) == BO_PUD_SIZE ? HUGE_PUD : HUGE_PMD;
+}
+
+/**
+ * SUBTEST: munmap-%s
+ * Description: After munmap() of %arg[1], that part is gone and nothing else.
+ *
+ * SUBTEST: mprotect-read-%s
+ * Description: After mprotect(PROT_READ) of %arg[1], writing raises SIGSEGV there and nowhere else.
+ *
+ * SUBTEST: mprotect-none-%s
+ * Description: After mprotect(PROT_NONE) of %arg[1], every access raises SIGSEGV there and nowhere
+ *              else, until it is allowed again.
+ *
+ * SUBTEST: madvise-random-%s
+ * Description: madvise(MADV_RANDOM) of %arg[1] splits the VMA and changes nothing that shows.
+ *
+ * SUBTEST: madvise-dontfork-%s
+ * Description: The same for madvise(MADV_DONTFORK).
+ *
+ * SUBTEST: madvise-nohugepage-%s
+ * Description: After madvise(MADV_NOHUGEPAGE) of %arg[1], new entries there are 4 KiB.
+ *
+ * arg[1]:
+ *
+ * @page:		one page in the middle of the first entry
+ * @first-page:		the first page
+ * @2m:			2 MiB at a 2 MiB boundary
+ * @odd:		from 12 KiB before the end of the first entry to 20 KiB into the third
+ * @whole:		all of the mapping
+ */
+static void test_op(const struct target *target, const struct vma_op *op,
+		    struct part (*part_of)(const struct target *target))
+{
+	struct bo bo = target_bo(target, object_size(target));
+
+	for (int value = HUGE_NONE; value <= most_huge(target); value++) {
+		struct view view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
+
+		set_huge_faults(value);
+		check_vma_op(&view, value, op, part_of(target));
+	}
+}
+
+/**
+ * SUBTEST: mremap-%s
+ * Description: %arg[1] moves to an address with the same alignment. What is moved as a whole keeps
+ *              its entries without a fault.
+ *
+ * SUBTEST: mremap-to-2m-%s
+ * Description: %arg[1] moves to an address where entries of 2 MiB fit, but none of 1 GiB.
+ *
+ * SUBTEST: mremap-to-4k-%s
+ * Description: %arg[1] moves to an address where only entries of 4 KiB fit.
+ *
+ * arg[1]:
+ *
+ * @page:		One page in the middle of the first entry
+ * @first-page:		The first page
+ * @2m:			2 MiB at a 2 MiB boundary
+ * @odd:		From 12 KiB before the end of the first entry to 20 KiB into the third
+ * @whole:		All of the mapping
+ */
+static void test_mremap(const struct target *target, uint64_t skew,
+			struct part (*part_of)(const struct target *target))
+{
+	struct bo bo = target_bo(target, object_size(target));
+
+	for (int value = HUGE_NONE; value <= most_huge(target); value++) {
+		struct view view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
+
+		set_huge_faults(value);
+		check_mremap(&view, value, part_of(target), skew);
+	}
+}
+
+static void assert_where(const struct target *target, const struct bo *bo,
+			 enum bo_placement expected)
+{
+	enum bo_placement found;
+
+	igt_assert_eq(bo_where(bo, &found), 0);
+	igt_assert_f(found == expected, "%s: object of %" PRIu64 " KiB is in %s, expected in %s\n",
+		     target->name, bo->size / KiB, bo_placement_name(found),
+		     bo_placement_name(expected));
+}
+
+static void evict(const struct view *view)
+{
+	int ret = bo_evict(view->bo);
+
+	igt_assert_f(!ret, "%s: object of %" PRIu64 " KiB cannot be evicted: %s\n",
+		     view->target->name, view->bo->size / KiB, strerror(-ret));
+	assert_unmapped(view);
+	assert_where(view->target, view->bo, BO_SYSTEM);
+}
+
+static void return_to_vram(const struct view *view)
+{
+	int ret = bo_return_to_vram(view->bo);
+
+	igt_require_f(ret != -EOPNOTSUPP, "%s: the driver moves nothing back to VRAM\n",
+		      view->target->name);
+	igt_assert_f(!ret, "%s: object of %" PRIu64 " KiB cannot return to VRAM: %s\n",
+		     view->target->name, view->bo->size / KiB, strerror(-ret));
+	assert_unmapped(view);
+	assert_where(view->target, view->bo, BO_VRAM);
+}
+
+static struct view map_filled(const struct target *target, const struct bo *bo)
+{
+	struct view view = map_whole(target, bo, PROT_READ | PROT_WRITE);
+
+	touch(&view, true);
+	assert_levels(&view, HUGE_PUD);
+	fill(&view, view_step(&view), 1);
+	return view;
+}
+
+/**
+ * SUBTEST: evict
+ * Description: Eviction takes every entry away. System memory is mapped in its place, with 2 MiB
+ *              entries and the same contents.
+ */
+static void test_evict(const struct target *target)
+{
+	struct bo bo = target_bo(target, object_size(target));
+	struct view view = map_filled(target, &bo);
+
+	evict(&view);
+	assert_contents(&view, view_step(&view), 1);
+	touch(&view, false);
+	/* 1 GiB entries of system memory do not exist. */
+	assert_levels(&view, HUGE_PMD);
+}
+
+/**
+ * SUBTEST: evict-return
+ * Description: An object that comes back to VRAM without having been touched outside gets its old
+ *              levels back, 1 GiB included.
+ */
+static void test_evict_return(const struct target *target)
+{
+	struct bo bo = target_bo(target, object_size(target));
+	struct view view = map_filled(target, &bo);
+
+	evict(&view);
+	return_to_vram(&view);
+	assert_contents(&view, view_step(&view), 1);
+	touch(&view, false);
+	assert_levels(&view, HUGE_PUD);
+}
+
+/**
+ * SUBTEST: evict-touch-return
+ * Description: 2 MiB entries outside of VRAM leave room for 2 MiB entries when the object is back.
+ */
+static void test_evict_touch_return(const struct target *target)
+{
+	struct bo bo = target_bo(target, size_of_all_levels(target) % GiB);
+	struct view view = map_filled(target, &bo);
+
+	for (int i = 0; i < 3; i++) {
+		evict(&view);
+		touch(&view, false);
+		assert_levels(&view, HUGE_PMD);
+		fill(&view, view_step(&view), 2 + i);
+		return_to_vram(&view);
+		assert_contents(&view, view_step(&view), 2 + i);
+		touch(&view, false);
+		assert_levels(&view, HUGE_PMD);
+	}
+}
+
+/**
+ * SUBTEST: evict-touch-4k-return
+ * Description: After 4 KiB entries outside of VRAM the contents are right, whatever the levels.
+ */
+static void test_evict_touch_4k_return(const struct target *target)
+{
+	struct bo bo = target_bo(target, size_of_all_levels(target) % GiB);
+	struct view view = map_filled(target, &bo);
+
+	evict(&view);
+	set_huge_faults(HUGE_NONE);
+	touch(&view, false);
+	assert_levels(&view, HUGE_NONE);
+	fill(&view, view_step(&view), 2);
+	set_huge_faults(HUGE_PUD);
+	return_to_vram(&view);
+	assert_contents(&view, view_step(&view), 2);
+}
+
+int igt_main()
+{
+	static const struct {
+		const char *name;
+		void (*test)(const struct target *target);
+	} evictions[] = {
+		{ "evict", test_evict },
+		{ "evict-return", test_evict_return },
+		{ "evict-touch-return", test_evict_touch_return },
+		{ "evict-touch-4k-return", test_evict_touch_4k_return },
+	};
+	const struct vma_op *op;
+	struct target *target;
+
+	igt_fixture()
+		ttm_huge_init();
+
+	for_each_vma_op(op) {
+		for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+			igt_describe("Splits a VMA inside an entry");
+			igt_subtest_with_dynamic_f("%s-%s", op->name, parts[i].name)
+				igt_dynamic_targets(target)
+					test_op(target, op, parts[i].of);
+		}
+	}
+
+	for (size_t m = 0; m < ARRAY_SIZE(moves); m++) {
+		for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+			igt_describe("Moves a mapping or a part of it");
+			igt_subtest_with_dynamic_f("%s-%s", moves[m].name, parts[i].name)
+				igt_dynamic_targets(target)
+					test_mremap(target, moves[m].skew, parts[i].of);
+		}
+	}
+
+	for (size_t i = 0; i < ARRAY_SIZE(evictions); i++) {
+		igt_describe("Moves the object out of VRAM and back");
+		igt_subtest_with_dynamic(evictions[i].name)
+			for_each_target(target)
+				if (target->placement == BO_VRAM)
+					igt_dynamic(target->name)
+						evictions[i].test(target);
+	}
+
+	igt_fixture()
+		ttm_huge_fini();
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+#define _GNU_SOURCE
+#include "vma_ops.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#define SEED_BEFORE	1
+#define SEED_AFTER	2
+
+static int forbid_write(void *addr, size_t length)
+{
+	return mprotect(addr, length, PROT_READ);
+}
+
+static int forbid_all(void *addr, size_t length)
+{
+	return mprotect(addr, length, PROT_NONE);
+}
+
+static int advise_random(void *addr, size_t length)
+{
+	return madvise(addr, length, MADV_RANDOM);
+}
+
+static int advise_dontfork(void *addr, size_t length)
+{
+	return madvise(addr, length, MADV_DONTFORK);
+}
+
+static int advise_nohugepage(void *addr, size_t length)
+{
+	return madvise(addr, length, MADV_NOHUGEPAGE);
+}
+
+const struct vma_op vma_ops[] = {
+	{ "munmap", munmap, false, false, HUGE_PUD },
+	{ "mprotect-read", forbid_write, true, false, HUGE_PUD },
+	{ "mprotect-none", forbid_all, false, false, HUGE_PUD },
+	{ "madvise-random", advise_random, true, true, HUGE_PUD },
+	{ "madvise-dontfork", advise_dontfork, true, true, HUGE_PUD },
+	{ "madvise-nohugepage", advise_nohugepage, true, true, HUGE_NONE },
+	{ }
+};
+
+static void assert_signal(const struct view *view, uint64_t offset, bool write, int expected)
+{
+	char *addr = view->addr + (offset - view->first);
+	int found = write ? signal_of_write(addr) : signal_of_read(addr);
+
+	igt_assert_f(found == expected,
+		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64
+		     ": %s raised signal %d, expected %d\n",
+		     view->target->name, view->bo->size / KiB, offset,
+		     write ? "writing" : "reading", found, expected);
+}
+
+static void assert_access(const struct view *view, bool readable, bool writable)
+{
+	uint64_t ends[] = { view->first, view->first + view->length - 1 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+		assert_signal(view, ends[i], false, readable ? 0 : SIGSEGV);
+		assert_signal(view, ends[i], true, writable ? 0 : SIGSEGV);
+	}
+}
+
+/* What is left at full rights: old contents, largest levels, and writing still works. */
+static void check_rest(const struct view *view, int huge_faults)
+{
+	if (!view->length)
+		return;
+
+	assert_access(view, true, true);
+	assert_contents(view, view_step(view), SEED_BEFORE);
+	touch(view, false);
+	assert_levels(view, huge_faults);
+	fill(view, view_step(view), SEED_AFTER);
+}
+
+/* The object itself, seen through a mapping that was not there before. */
+static void check_object(const struct view *view, uint64_t seed)
+{
+	struct view fresh;
+
+	if (!view->length)
+		return;
+
+	fresh = map_part(view->target, view->bo, view->first, NULL, view->length, PROT_READ, 0);
+	assert_contents(&fresh, view_step(view), seed);
+	unmap(&fresh);
+}
+
+struct pieces {
+	struct view left, part, right;
+};
+
+static struct pieces cut(const struct view *view, struct part part)
+{
+	uint64_t end = part.offset + part.length;
+
+	return (struct pieces){
+		.left = sub_view(view, view->first, part.offset - view->first),
+		.part = sub_view(view, part.offset, part.length),
+		.right = sub_view(view, end, view->first + view->length - end),
+	};
+}
+
+static void prepare(const struct view *view, const struct pieces *pieces, int huge_faults)
+{
+	touch(view, true);
+	assert_levels(view, huge_faults);
+	/* Piece by piece, as the last word of each is checked too. */
+	fill(&pieces->left, view_step(&pieces->left), SEED_BEFORE);
+	fill(&pieces->part, view_step(&pieces->part), SEED_BEFORE);
+	fill(&pieces->right, view_step(&pieces->right), SEED_BEFORE);
+}
+
+static int min_level(int a, int b)
+{
+	return a < b ? a : b;
+}
+
+void check_vma_op(struct view *view, int huge_faults, const struct vma_op *op, struct part part)
+{
+	struct pieces p = cut(view, part);
+
+	prepare(view, &p, huge_faults);
+
+	igt_assert_f(!op->apply(p.part.addr, p.part.length),
+		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64 ": %s of %zu KiB: %s\n",
+		     view->target->name, view->bo->size / KiB, part.offset, op->name,
+		     p.part.length / KiB, strerror(errno));
+
+	assert_access(&p.part, op->readable, op->writable);
+	check_rest(&p.left, huge_faults);
+	check_rest(&p.right, huge_faults);
+	if (op->readable) {
+		assert_contents(&p.part, view_step(&p.part), SEED_BEFORE);
+		touch(&p.part, false);
+		/*
+		 * Entries that nothing had to split may stay; only those of a part
+		 * smaller than an entry are certain to be new.
+		 */
+		if (op->huge_faults == HUGE_PUD || part.length < BO_PMD_SIZE)
+			assert_levels(&p.part, min_level(huge_faults, op->huge_faults));
+	}
+	if (op->writable)
+		fill(&p.part, view_step(&p.part), SEED_AFTER);
+	/* What was forbidden comes back with everything in place. */
+	if (op->apply != munmap && !op->writable) {
+		igt_assert_eq(mprotect(p.part.addr, p.part.length, PROT_READ | PROT_WRITE), 0);
+		assert_access(&p.part, true, true);
+		assert_contents(&p.part, view_step(&p.part), SEED_BEFORE);
+	}
+
+	check_object(&p.left, SEED_AFTER);
+	check_object(&p.part, op->writable ? SEED_AFTER : SEED_BEFORE);
+	check_object(&p.right, SEED_AFTER);
+	unmap(view);
+}
+
+void check_mremap(struct view *view, int huge_faults, struct part part, uint64_t skew)
+{
+	struct pieces p = cut(view, part);
+	struct view moved = p.part;
+	char *to;
+
+	prepare(view, &p, huge_faults);
+
+	to = free_address(part.length, GiB, (uintptr_t)p.part.addr + skew);
+	moved.addr = mremap(p.part.addr, part.length, part.length,
+			    MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	igt_assert_f(moved.addr == to,
+		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64
+		     ": mremap of %" PRIu64 " KiB from %p to %p: %s\n",
+		     view->target->name, view->bo->size / KiB, part.offset, part.length / KiB,
+		     p.part.addr, to, strerror(errno));
+
+	assert_access(&p.part, false, false);
+	/* Where every entry fits as it is, it moves as it is and nothing faults. */
+	if (part.length == view->length && !skew)
+		assert_levels(&moved, huge_faults);
+
+	check_rest(&moved, huge_faults);
+	check_rest(&p.left, huge_faults);
+	check_rest(&p.right, huge_faults);
+
+	check_object(&p.left, SEED_AFTER);
+	check_object(&p.part, SEED_AFTER);
+	check_object(&p.right, SEED_AFTER);
+	unmap(&moved);
+	unmap(view);
+}
