@@ -23,11 +23,12 @@ export CCACHE_NOHASHDIR = 1
 cflags := -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags libdrm 2>/dev/null)
 bo := userspace/bo.c userspace/bo.h
 
-.PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo check \
+.PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo baseline check \
 	check-static upstream-baseline clients tests clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
+	@echo "make baseline      the same objects on the unpatched kernel, compared with the last demo"
 	@echo "make check         run the tests (debug kernel, igt_runner); T=REGEX for some of them"
 	@echo "make check-static  series applies, checkpatch, patches match the tree, shellcheck"
 	@echo "make shell         a prompt in the guest; KERNEL=debug|plain|base (default plain)"
@@ -108,6 +109,15 @@ demo: kernel clients $(root)
 		--share results/demo -- ./demo
 	@mv results/demo/output results/demo.csv
 	@userspace/demo-report results/demo.csv results/demo
+
+# What the switch costs when it is off: the same client on the unpatched kernel.
+baseline: base-kernel clients $(root)
+	@mkdir -p results/baseline && cp build/bo-map userspace/demo results/baseline
+	@echo "mapping objects on the unpatched kernel, about a minute"
+	@guest/run --icount --mem 3072 --kernel $(base)/.plain/arch/x86/boot/bzImage \
+		--share results/baseline -- env SWITCHES=0 ./demo
+	@mv results/baseline/output results/baseline.csv
+	@userspace/demo-compare results/baseline.csv results/demo.csv
 
 KERNEL ?= plain
 shell: $(if $(filter base,$(KERNEL)),base-kernel,$(if $(filter debug,$(KERNEL)),debug-kernel,kernel)) \
