@@ -24,12 +24,13 @@ cflags := -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags l
 bo := userspace/bo.c userspace/bo.h
 
 .PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo baseline check \
-	check-static upstream-baseline clients tests clean
+	check-static check-without upstream-baseline clients tests clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
 	@echo "make baseline      the same objects on the unpatched kernel, compared with the last demo"
 	@echo "make check         run the tests (debug kernel, igt_runner); T=REGEX for some of them"
+	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
 	@echo "make check-static  series applies, checkpatch, patches match the tree, shellcheck"
 	@echo "make shell         a prompt in the guest; KERNEL=debug|plain|base (default plain)"
 	@echo "make tree          get Linux 7.3 and apply the series"
@@ -92,6 +93,9 @@ tests: $(igt_tests:%=build/tests/%)
 
 check: debug-kernel tests $(root)
 	@igt-tests/check $(tree)/.debug/arch/x86/boot/bzImage $(T)
+
+check-without: debug-kernel tests $(root)
+	@igt-tests/check-without $(tree) $(T)
 
 # What upstream's tests say without the series; to be written again for a new release.
 upstream-baseline: base-kernel tests $(root)

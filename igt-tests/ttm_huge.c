@@ -217,7 +217,7 @@ static void require_system_room(const struct target *target, uint64_t size)
 		write_one("/proc/sys/vm/compact_memory");
 	}
 	igt_require_f(free_huge_pieces() >= wanted,
-		      "%s: %" PRIu64 " MiB free in pieces of 2 MiB or more, wanted %" PRIu64 " MiB\n",
+		      "%s: %" PRIu64 " MiB free in pieces of 2 MiB, wanted %" PRIu64 " MiB\n",
 		      target->name, free_huge_pieces() / MiB, wanted / MiB);
 }
 
@@ -276,14 +276,43 @@ struct view map_part(const struct target *target, const struct bo *bo, uint64_t 
 	};
 
 	igt_assert_f(view.addr != MAP_FAILED,
-		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64 ": mmap of %zu KiB at %p: %s\n",
+		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64
+		     ": mmap of %zu KiB at %p: %s\n",
 		     target->name, bo->size / KiB, first, length / KiB, addr, strerror(errno));
 	return view;
 }
 
 struct view map_whole(const struct target *target, const struct bo *bo, int prot)
 {
-	return map_part(target, bo, 0, NULL, bo->size, prot, 0);
+	struct view view = map_part(target, bo, 0, NULL, bo->size, prot, 0);
+
+	/* Without this, nothing huge would be expected at an address that is no good for it. */
+	assert_congruent(&view);
+	return view;
+}
+
+uint64_t wanted_alignment(uint64_t length)
+{
+	if (length >= BO_PUD_SIZE)
+		return BO_PUD_SIZE;
+	return length >= BO_PMD_SIZE ? BO_PMD_SIZE : BO_PTE_SIZE;
+}
+
+bool is_congruent(const struct view *view, uint64_t alignment)
+{
+	return ((uintptr_t)view->addr - view->first) % alignment == 0;
+}
+
+void assert_congruent(const struct view *view)
+{
+	uint64_t alignment = wanted_alignment(view->length);
+
+	igt_assert_f(is_congruent(view, alignment),
+		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64
+		     ": mapped at %p, expected an address congruent to the offset modulo %" PRIu64
+		     " KiB\n",
+		     view->target->name, view->bo->size / KiB, view->first, view->addr,
+		     alignment / KiB);
 }
 
 struct view map_4k(const struct target *target, const struct bo *bo)

@@ -74,7 +74,7 @@ struct view {
 	size_t length;
 };
 
-/* All of @bo, where the kernel likes, shared. */
+/* All of @bo, where the kernel likes, shared. Asserts that the kernel likes it congruent. */
 struct view map_whole(const struct target *target, const struct bo *bo, int prot);
 struct view map_part(const struct target *target, const struct bo *bo, uint64_t first,
 		     void *addr, size_t length, int prot, int flags);
@@ -83,8 +83,18 @@ struct view map_4k(const struct target *target, const struct bo *bo);
 /* The same view of the same mapping, cut down to bytes [first, first + length) of the object. */
 struct view sub_view(const struct view *view, uint64_t first, size_t length);
 void unmap(struct view *view);
-/* An address for MAP_FIXED that is free for @length bytes, and @offset above a multiple of @align. */
+/* An address that is free for @length bytes, and @offset above a multiple of @align. */
 char *free_address(size_t length, uint64_t align, uint64_t offset);
+
+/*
+ * Asserts that the view's addresses are congruent to offsets in the object, modulo the size of
+ * the largest entry that its length has room for.
+ */
+void assert_congruent(const struct view *view);
+
+/* The size of the largest entry that fits into @length bytes. */
+uint64_t wanted_alignment(uint64_t length);
+bool is_congruent(const struct view *view, uint64_t alignment);
 
 /*
  * Touches every page of small views, of large ones every page of the first and last

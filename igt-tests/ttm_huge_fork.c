@@ -217,7 +217,7 @@ static void test_private(const struct target *target)
 
 			igt_assert_f(addr == MAP_FAILED && errno == EINVAL,
 				     "%s: object of %" PRIu64
-				     " KiB: private mmap with protection %d: %p, %s, expected EINVAL\n",
+				     " KiB: private mmap, prot %d: %p, %s, expected EINVAL\n",
 				     target->name, bo.size / KiB, prots[j], addr, strerror(errno));
 		}
 	}
@@ -263,8 +263,8 @@ static int check_in_child(const struct view *view)
 
 /**
  * SUBTEST: while-faulting
- * Description: Forks while threads of the process map, fault and unmap, and while the switch changes.
- *              Parent and children see the right contents.
+ * Description: Forks while threads of the process map, fault and unmap, and while the switch
+ *              changes. Parent and children see the right contents.
  */
 static void test_while_faulting(const struct target *target)
 {

@@ -44,16 +44,17 @@ static void assert_same_cache_mode(const struct view *a, const struct view *b)
 	igt_assert_eq(bo_levels(a->addr, a->length, &la), 0);
 	igt_assert_eq(bo_levels(b->addr, b->length, &lb), 0);
 	igt_assert_f(!strcmp(la.cache, lb.cache),
-		     "%s: object of %" PRIu64 " KiB: cache mode %s in huge entries, %s in 4 KiB entries\n",
+		     "%s: object of %" PRIu64
+		     " KiB: cache mode %s in huge entries, %s in 4 KiB entries\n",
 		     a->target->name, a->bo->size / KiB, la.cache, lb.cache);
 }
 
 /**
  * SUBTEST: size-%s
- * Description: Objects of %arg[1] get an entry of 1 GiB or 2 MiB wherever one fits and 4 KiB entries
- *              elsewhere. What is written through them is read through a 4 KiB mapping of the same
- *              object and by the driver, and the other way round. The cache mode is the same at
- *              every level.
+ * Description: Objects of %arg[1] get an entry of 1 GiB or 2 MiB wherever one fits and 4 KiB
+ *              entries elsewhere. What is written through them is read through a 4 KiB mapping of
+ *              the same object and by the driver, and the other way round. The cache mode is the
+ *              same at every level.
  *
  * arg[1]:
  *
@@ -110,8 +111,8 @@ static void test_size(const struct target *target, uint64_t size)
 
 /**
  * SUBTEST: fault-count
- * Description: Touching every page of an object takes at most one fault for each huge entry, and one
- *              for 16 pages of the rest.
+ * Description: Touching every page of an object takes at most one fault for each huge entry, and
+ *              one for 16 pages of the rest.
  */
 static void test_fault_count(const struct target *target)
 {
@@ -207,7 +208,7 @@ static void test_switch_invalid(void)
 			close(fd);
 			after = bo_get_huge_faults();
 			igt_assert_f(ret < 0 && after == before,
-				     "ttm.huge_faults was %d, \"%s\" was written: %s, and it is %d\n",
+				     "ttm.huge_faults was %d, \"%s\" was %s, now it is %d\n",
 				     before, values[i], ret < 0 ? "refused" : "accepted", after);
 		}
 	}
@@ -244,7 +245,8 @@ static void assert_signal(const struct view *view, uint64_t offset, int found, i
 	igt_assert_f(found == expected,
 		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64 ": %s %s, expected %s\n",
 		     view->target->name, view->bo->size / KiB, offset, what,
-		     found ? strsignal(found) : "works", expected ? strsignal(expected) : "no signal");
+		     found ? strsignal(found) : "works",
+		     expected ? strsignal(expected) : "no signal");
 }
 
 /* One place in every kind of entry. */
@@ -266,9 +268,9 @@ static void assert_writes(const struct view *view, int expected, const char *wha
 
 /**
  * SUBTEST: read-only
- * Description: A mapping without PROT_WRITE never has a writable entry, at any level, in the process
- *              that made it or in a child, and writing raises SIGSEGV. mprotect() allows writing and
- *              takes it away again, without the entries getting smaller.
+ * Description: A mapping without PROT_WRITE never has a writable entry, at any level, in the
+ *              process that made it or in a child, and writing raises SIGSEGV. mprotect() allows
+ *              writing and takes it away again, without the entries getting smaller.
  */
 static void test_read_only(const struct target *target)
 {
@@ -427,6 +429,7 @@ static struct bo straddling_bo(const struct target *target, uint64_t *base)
 	};
 	struct bo fillers[ARRAY_SIZE(filler_sizes)], bo;
 	struct bo_reader reader;
+	uint64_t below;
 
 	/*
 	 * Leaves free [600 MiB, 2 GiB), just as much as it needs, and what is above
@@ -444,7 +447,8 @@ static struct bo straddling_bo(const struct target *target, uint64_t *base)
 	igt_assert_eq(bo_reader_open(&bo, &reader), 0);
 	*base = reader.base;
 	bo_reader_close(&reader);
-	igt_require_f(*base % BO_PUD_SIZE && BO_PUD_SIZE - *base % BO_PUD_SIZE <= size - BO_PUD_SIZE,
+	below = BO_PUD_SIZE - *base % BO_PUD_SIZE;
+	igt_require_f(*base % BO_PUD_SIZE && below + BO_PUD_SIZE <= size,
 		      "%s: the object went to %#" PRIx64 ", which is no use here\n", target->name,
 		      *base);
 	return bo;
@@ -452,8 +456,8 @@ static struct bo straddling_bo(const struct target *target, uint64_t *base)
 
 /**
  * SUBTEST: below-pud
- * Description: A 4 KiB fault right below a 1 GiB entry of the same mapping, whose prefault would run
- *              into it, leaves it as it is.
+ * Description: A 4 KiB fault right below a 1 GiB entry of the same mapping, whose prefault would
+ *              run into it, leaves it as it is.
  */
 static void test_below_pud(const struct target *target)
 {
@@ -654,7 +658,7 @@ static void *reserve_in_loop(void *arg)
 		if (pread(fd, page, sizeof(page), (uintptr_t)r->addr) < 0 && errno != EIO)
 			break;
 		/* Where the driver has an ioctl() that holds the lock for longer. */
-		bo_return_to_vram(r->bo);
+		bo_hold(r->bo);
 		r->count++;
 	}
 	close(fd);
@@ -724,7 +728,7 @@ int igt_main()
 		igt_subtest_with_dynamic_f("size-%s", sizes[i].name)
 			for_each_target(target)
 				/* 1 GiB is a boundary in VRAM only, and slow to fill elsewhere. */
-				if (target->placement == BO_VRAM || sizes[i].size <= 1 * GiB - 4 * MiB)
+				if (target->placement == BO_VRAM || sizes[i].size <= LARGE_VIEW)
 					igt_dynamic(target->name)
 						test_size(target, sizes[i].size);
 	}
@@ -772,6 +776,7 @@ int igt_main()
 				igt_dynamic(target->name)
 					test_above_pud(target);
 
+	igt_describe("4 KiB faults right below a 1 GiB entry");
 	igt_subtest_with_dynamic("below-pud")
 		for_each_target(target)
 			if (target->placement == BO_VRAM)

@@ -36,6 +36,7 @@ struct driver {
 	int (*map_offset)(int fd, uint32_t handle, uint64_t *offset);
 	int (*open_vram)(int fd, bool *mmapped);
 	int (*return_to_vram)(const struct bo *bo);
+	int (*hold)(const struct bo *bo);
 };
 
 static int xioctl(int fd, unsigned long request, void *arg)
@@ -170,11 +171,11 @@ static int qxl_open_vram(int fd, bool *mmapped)
 	return ret < 0 ? -errno : ret;
 }
 
-static int qxl_return_to_vram(const struct bo *bo)
+static int qxl_hold(const struct bo *bo)
 {
 	/*
-	 * The driver moves the object to VRAM before it looks at the area. One that is
-	 * outside of the surface (EINVAL) spares the round trip through the device.
+	 * The driver locks the object and moves it to VRAM before it looks at the area. One
+	 * that is outside of the surface (EINVAL) spares the round trip through the device.
 	 */
 	struct drm_qxl_update_area area = {
 		.handle = bo->handle,
@@ -186,6 +187,36 @@ static int qxl_return_to_vram(const struct bo *bo)
 	int ret = xioctl(bo->fd, DRM_IOCTL_QXL_UPDATE_AREA, &area);
 
 	return ret == -EINVAL ? 0 : ret;
+}
+
+/*
+ * The driver pins an object in VRAM for another device before it finds out that it cannot
+ * share it (ENOSYS). qxl_hold() moves it too, but makes a surface of it each time, and
+ * lockdep finds a deadlock in the driver after 32 of those.
+ */
+static int qxl_return_to_vram(const struct bo *bo)
+{
+	struct stat self, other;
+	int dmabuf, ret = -ENODEV;
+	uint32_t handle;
+
+	if (fstat(bo->fd, &self))
+		return -errno;
+	if (drmPrimeHandleToFD(bo->fd, bo->handle, O_CLOEXEC, &dmabuf))
+		return -errno;
+	for (int card = 0; card < 16 && ret == -ENODEV; card++) {
+		int fd = bo_open_card(card);
+
+		if (fd < 0)
+			continue;
+		if (!fstat(fd, &other) && other.st_rdev != self.st_rdev) {
+			drmPrimeFDToHandle(fd, dmabuf, &handle);
+			ret = errno == ENOSYS ? 0 : -errno;
+		}
+		close(fd);
+	}
+	close(dmabuf);
+	return ret == -ENODEV ? qxl_hold(bo) : ret;
 }
 
 static struct drm_radeon_gem_info radeon_info(int fd)
@@ -248,6 +279,7 @@ static const struct driver drivers[] = {
 		.map_offset = qxl_map_offset,
 		.open_vram = qxl_open_vram,
 		.return_to_vram = qxl_return_to_vram,
+		.hold = qxl_hold,
 	}, {
 		.name = "radeon",
 		.vram_allocations = "radeon_vram_mm",
@@ -451,6 +483,15 @@ int bo_return_to_vram(const struct bo *bo)
 	if (bo->placement != BO_VRAM || !driver || !driver->return_to_vram)
 		return -EOPNOTSUPP;
 	return driver->return_to_vram(bo);
+}
+
+int bo_hold(const struct bo *bo)
+{
+	const struct driver *driver = driver_of(bo->fd);
+
+	if (!driver || !driver->hold)
+		return -EOPNOTSUPP;
+	return driver->hold(bo);
 }
 
 /*

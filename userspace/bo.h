@@ -62,7 +62,7 @@ void bo_destroy(struct bo *bo);
  */
 void *bo_map(const struct bo *bo, void *addr, size_t length, int prot, int flags);
 
-/* The same from byte @first of the object on. */
+/* The same from byte @first of the object on, where the driver takes that (DRM does not). */
 void *bo_map_part(const struct bo *bo, uint64_t first, void *addr, size_t length, int prot,
 		  int flags);
 
@@ -116,6 +116,9 @@ int bo_evict(const struct bo *bo);
 /* Lets an evicted VRAM object back in; -EOPNOTSUPP where the driver offers no way. */
 int bo_return_to_vram(const struct bo *bo);
 
+/* Has the driver lock the object for a moment; -EOPNOTSUPP where it offers no way. */
+int bo_hold(const struct bo *bo);
+
 /*
  * Contents: a 64-bit value that depends on @seed and on the position in the object, at every
  * multiple of @step bytes in [first, first + length) of the object. @map is where byte @first is
@@ -148,7 +151,7 @@ struct bo_extent {
 	uintptr_t start, end;
 	enum bo_level level;
 	bool writable;
-	char cache[16];		/* "WB", or ptdump's words: "PWT" (write-combining), "PCD", ... */
+	char cache[16];		/* "WB", or ptdump's words: "PWT" (write-combining), "PCD" */
 };
 
 /*
@@ -164,7 +167,7 @@ struct bo_levels {
 	uint64_t pud;
 	uint64_t writable;	/* bytes of the range with a writable entry */
 	uint64_t mapped;	/* bytes of the range with any entry */
-	char cache[16];		/* as in struct bo_extent; "mixed" if they differ, "" if none */
+	char cache[16];		/* as in struct bo_extent; "mixed"; "" if none */
 };
 
 /* Entries per level in [addr, addr + length). */
@@ -176,8 +179,7 @@ uint64_t bo_faults(void);
 /* VmPTE of this process in KiB. */
 uint64_t bo_pgtable_kib(void);
 
-/* The run-time switch, /sys/module/ttm/parameters/huge_faults: -ENOENT on a
- * kernel without it. */
+/* The run-time switch. -ENOENT on a kernel without it. */
 #define BO_HUGE_FAULTS	"/sys/module/ttm/parameters/huge_faults"
 int bo_get_huge_faults(void);
 int bo_set_huge_faults(int value);
