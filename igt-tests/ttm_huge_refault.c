@@ -126,6 +126,7 @@ static void test_op(const struct target *target, const struct vma_op *op,
 		set_huge_faults(value);
 		check_vma_op(&view, value, op, part_of(target));
 	}
+	assert_no_kernel_warning(target);
 }
 
 /**
@@ -158,6 +159,7 @@ static void test_mremap(const struct target *target, uint64_t skew,
 		set_huge_faults(value);
 		check_mremap(&view, value, part_of(target), skew);
 	}
+	assert_no_kernel_warning(target);
 }
 
 static void assert_where(const struct target *target, const struct bo *bo,
