@@ -13,7 +13,7 @@ base := $(abspath build/linux-base)
 root := build/root.img
 
 packages := bc bison build-essential ccache debian-archive-keyring flex genext2fs \
-	gnuplot-nox libdrm-dev libelf-dev libssl-dev mmdebstrap pkg-config python3 \
+	gnuplot-nox libdrm-dev libelf-dev libssl-dev mmdebstrap pkg-config python3-ply python3 \
 	qemu-system-gui qemu-system-x86 shellcheck sparse xz-utils
 
 export CCACHE_DIR ?= $(cache)/ccache

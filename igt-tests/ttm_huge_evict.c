@@ -108,8 +108,8 @@ static int count_in(const struct crowd *crowd, enum bo_placement placement)
 /**
  * SUBTEST: overcommit
  * Description: With many more objects than VRAM holds, the oldest are evicted. All of them are read
- *              and written through their first mapping, in huge entries, wherever they are, and after
- *              each move.
+ *              and written through their first mapping, in huge entries, wherever they are, and
+ *              after each move.
  */
 static void test_overcommit(const struct target *target)
 {

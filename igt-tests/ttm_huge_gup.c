@@ -5,8 +5,8 @@
  * Mega feature: General Core features
  * Sub-category: Memory management tests
  * Functionality: mmap
- * Description: Whatever wants to hold on to the pages behind a mapping is refused on huge entries as
- *              it is on 4 KiB entries, without a reference to any page; ptrace works as on those.
+ * Description: Whatever wants to hold on to the pages behind a mapping is refused on huge entries
+ *              as it is on 4 KiB entries, without a reference to any page; ptrace works as there.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -22,7 +22,7 @@
 
 #include "ttm_huge.h"
 
-IGT_TEST_DESCRIPTION("Nothing takes references to pages through huge entries of TTM buffer objects");
+IGT_TEST_DESCRIPTION("No references to pages through huge entries of TTM buffer objects");
 
 #define CHUNK	(64 * KiB)	/* what a pipe takes, and two file system blocks and more */
 
