@@ -259,10 +259,12 @@ static void check_ordinary_memory(char *ordinary, const struct way *way)
 }
 
 /*
- * The counters are the whole system's, and others pin pages as well (whoever writes to a
- * shared directory of the host, say), but not all the time: what happens every time is ours.
+ * The counters are the whole system's, and others pin pages as well: igt_runner does when it
+ * writes results to a shared directory of the host, some time after the output that made it do so.
+ * But not all the time: what happens every time is ours.
  */
-#define ATTEMPTS	20
+#define ATTEMPTS	50
+#define PAUSE_US	20000
 
 static void check_refused(const struct view *view, const struct view *small,
 			  const struct way *way, uint64_t offset, size_t length)
@@ -289,6 +291,8 @@ static void check_refused(const struct view *view, const struct view *small,
 		     bo_level_name(expected_level(view, offset, HUGE_PUD)), found, expected);
 
 	for (i = 0, pins = 1; pins && i < ATTEMPTS; i++) {
+		if (i)
+			usleep(PAUSE_US);
 		before = pins_taken();
 		way->use(view->addr + offset, length);
 		pins = pins_taken() - before;
@@ -318,6 +322,8 @@ static void check_from_below(const struct view *view, const struct view *small,
 		     view->target->name, view->bo->size / KiB, way->name,
 		     bo_level_name(expected_level(view, 0, HUGE_PUD)), found, expected);
 	do {
+		if (i)
+			usleep(PAUSE_US);
 		before = pins_held();
 		way->use(view->addr - BO_PTE_SIZE, length);
 	} while (pins_held() != before && ++i < ATTEMPTS);
