@@ -92,7 +92,7 @@ build/tests/%: igt-tests/%.c $(igt_common) $(wildcard igt-tests/*.h) $(bo) $(lib
 tests: $(igt_tests:%=build/tests/%)
 
 check: debug-kernel tests $(root)
-	@igt-tests/check $(tree)/.debug/arch/x86/boot/bzImage $(T)
+	@igt-tests/check $(tree)/.debug/arch/x86/boot/bzImage '$(T)'
 
 check-without: debug-kernel tests $(root)
 	@igt-tests/check-without $(tree) $(T)

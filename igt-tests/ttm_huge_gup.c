@@ -259,9 +259,9 @@ static void check_ordinary_memory(char *ordinary, const struct way *way)
 }
 
 /*
- * The counters are the whole system's, and others pin pages as well: igt_runner does when it
- * writes results to a shared directory of the host, some time after the output that made it do so.
- * But not all the time: what happens every time is ours.
+ * The counters are the whole system's, and others pin pages as well: igt_runner, when it writes
+ * results, and whoever does I/O on behalf of the test. They let go of them soon; pages
+ * that a refused access has taken are held, once more each time.
  */
 #define ATTEMPTS	50
 #define PAUSE_US	20000
@@ -293,13 +293,13 @@ static void check_refused(const struct view *view, const struct view *small,
 	for (i = 0, pins = 1; pins && i < ATTEMPTS; i++) {
 		if (i)
 			usleep(PAUSE_US);
-		before = pins_taken();
+		before = pins_held();
 		way->use(view->addr + offset, length);
-		pins = pins_taken() - before;
+		pins = pins_held() - before;
 	}
 	igt_assert_f(!pins,
 		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64
-		     ": %s was refused, but %" PRIu64 " pages were pinned\n",
+		     ": %s was refused, but %" PRIu64 " pages stay pinned\n",
 		     view->target->name, view->bo->size / KiB, offset, way->name, pins);
 }
 
