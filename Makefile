@@ -14,7 +14,7 @@ root := build/root.img
 
 packages := bc bison build-essential ccache debian-archive-keyring flex genext2fs \
 	gnuplot-nox libdrm-dev libelf-dev libssl-dev mmdebstrap pkg-config python3-ply python3 \
-	qemu-system-gui qemu-system-x86 shellcheck sparse xz-utils
+	qemu-system-gui qemu-system-x86 shellcheck xz-utils
 
 export CCACHE_DIR ?= $(cache)/ccache
 export CCACHE_MAXSIZE ?= 5G
