@@ -81,32 +81,28 @@ static long splice_pages(char *addr, size_t length)
 /* The other process of process_vm_readv() and process_vm_writev(). */
 static pid_t remote_pid;
 
-static long remote_read(char *addr, size_t length)
-{
-	char *buffer = malloc(length);
-	struct iovec local = { .iov_base = buffer, .iov_len = length };
-	struct iovec remote = { .iov_base = addr, .iov_len = length };
-	long ret;
-
-	ret = process_vm_readv(remote_pid, &local, 1, &remote, 1, 0);
-	if (ret < 0)
-		ret = -errno;
-	free(buffer);
-	return ret;
-}
-
-static long remote_write(char *addr, size_t length)
+static long remote_access(typeof(process_vm_readv) *access, char *addr, size_t length)
 {
 	char *buffer = calloc(1, length);
 	struct iovec local = { .iov_base = buffer, .iov_len = length };
 	struct iovec remote = { .iov_base = addr, .iov_len = length };
 	long ret;
 
-	ret = process_vm_writev(remote_pid, &local, 1, &remote, 1, 0);
+	ret = access(remote_pid, &local, 1, &remote, 1, 0);
 	if (ret < 0)
 		ret = -errno;
 	free(buffer);
 	return ret;
+}
+
+static long remote_read(char *addr, size_t length)
+{
+	return remote_access(process_vm_readv, addr, length);
+}
+
+static long remote_write(char *addr, size_t length)
+{
+	return remote_access(process_vm_writev, addr, length);
 }
 
 static long fixed_buffer(char *addr, size_t length)
