@@ -12,7 +12,7 @@ tree := $(abspath $(KDIR))
 base := $(abspath build/linux-base)
 root := build/root.img
 
-packages := bc bison build-essential ccache debian-archive-keyring flex genext2fs \
+packages := bc bison build-essential ccache debian-archive-keyring flex gdb genext2fs \
 	gnuplot-nox libdrm-dev libelf-dev libssl-dev mmdebstrap pkg-config python3-ply python3 \
 	qemu-system-gui qemu-system-x86 shellcheck xz-utils
 
