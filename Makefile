@@ -106,21 +106,22 @@ check-static: tree
 
 # ---- the main job ----
 
+# $(call map-objects,NAME,TREE,VARIABLES): the client's figures on a tree's kernel, in NAME.csv
+define map-objects
+@mkdir -p results/$(1) && cp build/bo-map userspace/demo results/$(1)
+@echo "mapping objects in the guest, about a minute"
+@guest/run --icount --mem 3072 --kernel $(2)/.plain/arch/x86/boot/bzImage \
+	--share results/$(1) -- env $(3) ./demo
+@mv results/$(1)/output results/$(1).csv
+endef
+
 demo: kernel clients $(root)
-	@mkdir -p results/demo && cp build/bo-map userspace/demo results/demo
-	@echo "mapping objects in the guest, about a minute"
-	@guest/run --icount --mem 3072 --kernel $(tree)/.plain/arch/x86/boot/bzImage \
-		--share results/demo -- ./demo
-	@mv results/demo/output results/demo.csv
+	$(call map-objects,demo,$(tree))
 	@userspace/demo-report results/demo.csv results/demo
 
 # What the switch costs when it is off: the same client on the unpatched kernel.
 baseline: base-kernel clients $(root)
-	@mkdir -p results/baseline && cp build/bo-map userspace/demo results/baseline
-	@echo "mapping objects on the unpatched kernel, about a minute"
-	@guest/run --icount --mem 3072 --kernel $(base)/.plain/arch/x86/boot/bzImage \
-		--share results/baseline -- env SWITCHES=0 ./demo
-	@mv results/baseline/output results/baseline.csv
+	$(call map-objects,baseline,$(base),SWITCHES=0)
 	@userspace/demo-compare results/baseline.csv results/demo.csv
 
 KERNEL ?= plain
