@@ -24,13 +24,15 @@ cflags := -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags l
 bo := userspace/bo.c userspace/bo.h
 
 .PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo baseline check \
-	check-static check-without upstream-baseline clients tests clean
+	check-configs check-static check-without upstream-baseline clients tests clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
 	@echo "make baseline      the same objects on the unpatched kernel, compared with the last demo"
 	@echo "make check         run the tests (debug kernel, igt_runner); T=REGEX for some of them"
 	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
+	@echo "make check-configs build what the series touches in other configurations; T=NAMES,"
+	@echo "                   or PATCHES=each for one configuration after each patch"
 	@echo "make check-static  series applies, checkpatch, patches match the tree, shellcheck"
 	@echo "make shell         a prompt in the guest; KERNEL=debug|plain|base (default plain)"
 	@echo "make tree          get Linux 7.3 and apply the series"
@@ -100,6 +102,14 @@ check-without: debug-kernel tests $(root)
 # What upstream's tests say without the series; to be written again for a new release.
 upstream-baseline: base-kernel tests $(root)
 	@igt-tests/check --record $(base)/.plain/arch/x86/boot/bzImage
+
+# Compilers for the other architectures; on x86-64 gcc builds i386 too.
+cross := gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu gcc-s390x-linux-gnu
+
+check-configs: tree
+	@guest/setup $(cross)
+	@guest/tree base $(tree) $(if $(PATCHES),$(abspath build/linux-each),$(base))
+	@guest/check-configs $(if $(PATCHES),--$(PATCHES) $(tree) build/linux-each,$(tree) $(base) $(T))
 
 check-static: tree
 	@igt-tests/check-static $(tree)
