@@ -266,10 +266,30 @@ static void *remap_until(void *data)
 	return NULL;
 }
 
-static void evict_all(struct stress *stress)
+/*
+ * Pushes all objects out of VRAM with @count others, or as many as it takes if @count is 0; returns
+ * how many that was. Where an object is takes too long to ask each time.
+ */
+static int evict_all(const struct stress *stress, int count)
 {
-	/* The one that came back last goes last. */
-	igt_assert_eq(bo_evict(&stress->bo[stress->count - 1]), 0);
+	const struct target *target = stress->target;
+	uint64_t chunk = (bo_vram_size(target->fd) / 8) & ~(BO_PTE_SIZE - 1);
+	enum bo_placement where = BO_VRAM;
+	struct bo other[32];
+	int n = 0;
+
+	do {
+		igt_assert_f(n < (int)ARRAY_SIZE(other), "%s: %d objects of %" PRIu64
+			     " KiB do not evict others\n", target->name, n, chunk / KiB);
+		igt_assert_eq(bo_create(target->fd, BO_VRAM, chunk, &other[n++]), 0);
+		/* The one that came back last goes last. */
+		if (!count)
+			igt_assert_eq(bo_where(&stress->bo[stress->count - 1], &where), 0);
+	} while (count ? n < count : where == BO_VRAM);
+
+	for (int i = 0; i < n; i++)
+		bo_destroy(&other[i]);
+	return n;
 }
 
 static void return_all(struct stress *stress)
@@ -305,7 +325,8 @@ static void test_threads(const struct target *target)
 	static struct stress stress;
 	static struct writer writer[WRITERS];
 	unsigned int random = seed;
-	time_t end;
+	time_t end, report;
+	int count;
 
 	stress = (struct stress){ .target = target };
 	add_object(&stress, size_of_all_levels(target));
@@ -314,7 +335,7 @@ static void test_threads(const struct target *target)
 	add_object(&stress, 2 * MiB);
 
 	/* Drivers that cannot move them back skip here. */
-	evict_all(&stress);
+	count = evict_all(&stress, 0);
 	return_all(&stress);
 
 	igt_info("%s: seed %u, %u seconds\n", target->name, seed, seconds);
@@ -325,15 +346,20 @@ static void test_threads(const struct target *target)
 					     i < TOUCHERS ? touch_until : remap_until,
 					     &writer[i]), 0);
 
+	report = time(NULL) + 60;
 	end = time(NULL) + seconds;
 	while (time(NULL) < end) {
 		usleep(random_below(&random, 100 * 1000));
 		set_huge_faults(rand_r(&random) % (HUGE_PUD + 1));
-		evict_all(&stress);
+		evict_all(&stress, count);
 		usleep(random_below(&random, 100 * 1000));
 		set_huge_faults(rand_r(&random) % (HUGE_PUD + 1));
 		return_all(&stress);
 		stress.moves++;
+		if (time(NULL) >= report) {
+			igt_info("%s: %lu moves so far\n", target->name, stress.moves);
+			report += 60;
+		}
 	}
 
 	stress.stop = true;
@@ -342,7 +368,7 @@ static void test_threads(const struct target *target)
 	igt_thread_assert_no_failures();
 
 	set_huge_faults(HUGE_PUD);
-	evict_all(&stress);
+	evict_all(&stress, 0);
 	return_all(&stress);
 	for (int i = 0; i < stress.count; i++) {
 		touch(&stress.view[i], false);
