@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
@@ -62,6 +64,16 @@
  * SUBTEST: mremap-whole
  * Description: Moved as a whole to a 1 GiB boundary, the entries move as they are
  *
+ * SUBTEST: split-%s
+ * Description: A border around %arg[1] costs the entries that it cuts and no others, each of them
+ *		is replaced by the 512 that map the same, and using them takes no fault
+ *
+ * SUBTEST: read-while-split
+ * Description: Threads that read all the time never miss what is split beside them
+ *
+ * SUBTEST: look
+ * Description: Reading smaps, numa_maps and pagemap, and mincore(), split nothing
+ *
  * SUBTEST: fork-after-split
  * Description: A child inherits the split mapping; writes go both ways
  *
@@ -92,11 +104,12 @@ IGT_TEST_DESCRIPTION("VMA operations on 1 GiB entries of a vfio-pci mapping");
 static const struct {
 	const char *name;
 	struct part part;
+	struct bo_levels split;	/* entries of the whole mapping, with borders around the part */
 } parts[] = {
-	{ "page", { GiB / 2 + 4 * KiB, 4 * KiB } },
-	{ "2m", { GiB / 2, 2 * MiB } },
-	{ "entry", { 0, GiB } },
-	{ "across", { GiB / 2 + 4 * KiB, GiB + 4 * KiB } },
+	{ "page", { GiB / 2 + 4 * KiB, 4 * KiB }, { .pud = 1, .pmd = 511, .pte = 512 } },
+	{ "2m", { GiB / 2, 2 * MiB }, { .pud = 1, .pmd = 512 } },
+	{ "entry", { 0, GiB }, { .pud = 2 } },
+	{ "across", { GiB / 2 + 4 * KiB, GiB + 4 * KiB }, { .pmd = 2 * 511, .pte = 2 * 512 } },
 };
 
 #define PAGE_PART	(parts[0].part)
@@ -268,6 +281,123 @@ static struct view map_filled(struct vfio *vfio)
 	return view;
 }
 
+static void assert_entries(const struct view *view, const struct bo_levels *expected)
+{
+	struct bo_levels found;
+
+	igt_assert_eq(bo_levels(view->addr, view->length, &found), 0);
+	igt_assert_f(found.pud == expected->pud && found.pmd == expected->pmd &&
+		     found.pte == expected->pte,
+		     "%s: %zu KiB at offset %#" PRIx64 ": found %" PRIu64 " PUD, %" PRIu64
+		     " PMD, %" PRIu64 " PTE, expected %" PRIu64 ", %" PRIu64 ", %" PRIu64 "\n",
+		     view->target->name, view->length / KiB, view->first,
+		     found.pud, found.pmd, found.pte,
+		     expected->pud, expected->pmd, expected->pte);
+}
+
+/* MADV_RANDOM splits the VMA and changes no entry by itself. */
+static void test_split(struct vfio *vfio, struct part part, const struct bo_levels *expected)
+{
+	struct view view = map_filled(vfio);
+	uint64_t faults;
+
+	igt_assert_eq(madvise(view.addr + part.offset, part.length, MADV_RANDOM), 0);
+	assert_entries(&view, expected);
+	faults = bo_faults();
+	assert_contents(&view, BO_EVERY_BLOCK, 1);
+	fill(&view, BO_EVERY_BLOCK, 2);
+	assert_contents(&view, BO_EVERY_BLOCK, 2);
+	igt_assert_eq(bo_faults() - faults, 0);
+	assert_entries(&view, expected);
+	unmap(&view);
+	check_log(vfio);
+}
+
+struct reader {
+	const struct view *view;
+	atomic_bool stop;
+	atomic_int wrong;	/* words that did not hold the pattern */
+	atomic_int rounds;
+};
+
+static void *read_on(void *data)
+{
+	struct reader *reader = data;
+	const struct view *view = reader->view;
+
+	while (!atomic_load(&reader->stop)) {
+		if (bo_check(view->addr, view->first, view->length, BO_EVERY_BLOCK, 1) >= 0)
+			atomic_fetch_add(&reader->wrong, 1);
+		atomic_fetch_add(&reader->rounds, 1);
+	}
+	return NULL;
+}
+
+static void test_read_while_split(struct vfio *vfio)
+{
+	for (int i = 0; i < 8; i++) {
+		struct view view = map_filled(vfio);
+		struct reader reader = { .view = &view };
+		uint64_t faults = bo_faults();
+		pthread_t thread[2];
+
+		for (size_t t = 0; t < ARRAY_SIZE(thread); t++)
+			igt_assert_eq(pthread_create(&thread[t], NULL, read_on, &reader), 0);
+		/* Each advice cuts one more entry of 2 MiB, the first two one of 1 GiB as well. */
+		for (int n = 0; n < 64 || atomic_load(&reader.rounds) < 4; n++) {
+			char *page = view.addr + n % 2 * GiB + n / 2 % 500 * 2 * MiB + 4 * KiB;
+
+			igt_assert_eq(madvise(page, 4 * KiB, MADV_RANDOM), 0);
+		}
+		atomic_store(&reader.stop, true);
+		for (size_t t = 0; t < ARRAY_SIZE(thread); t++)
+			igt_assert_eq(pthread_join(thread[t], NULL), 0);
+		igt_assert_eq(atomic_load(&reader.wrong), 0);
+		igt_info("%d rounds, %" PRIu64 " faults\n", atomic_load(&reader.rounds),
+			 bo_faults() - faults);
+		unmap(&view);
+	}
+	check_log(vfio);
+}
+
+static void read_all(const char *path)
+{
+	char buf[4096];
+	int fd = open(path, O_RDONLY);
+
+	if (fd < 0 && errno == ENOENT)
+		return;
+	igt_assert_fd(fd);
+	while (read(fd, buf, sizeof(buf)) > 0)
+		;
+	close(fd);
+}
+
+static void test_look(struct vfio *vfio)
+{
+	static const struct bo_levels whole = { .pud = 2 };
+	struct view view = map_filled(vfio);
+	unsigned char *vec = malloc(BAR_SIZE / BO_PTE_SIZE);
+	uint64_t word;
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+
+	read_all("/proc/self/smaps");
+	read_all("/proc/self/smaps_rollup");
+	read_all("/proc/self/numa_maps");
+	igt_assert_fd(pagemap);
+	igt_assert_eq(pread(pagemap, &word, sizeof(word),
+			    (uintptr_t)view.addr / BO_PTE_SIZE * sizeof(word)), sizeof(word));
+	close(pagemap);
+	igt_assert(vec);
+	igt_assert_eq(mincore(view.addr, BAR_SIZE, vec), 0);
+	for (size_t i = 0; i < BAR_SIZE / BO_PTE_SIZE; i++)
+		igt_assert_eq(vec[i] & 1, 1);
+	free(vec);
+	assert_entries(&view, &whole);
+	unmap(&view);
+	check_log(vfio);
+}
+
 static void test_fork_after_split(struct vfio *vfio)
 {
 	struct view view = map_filled(vfio);
@@ -432,7 +562,16 @@ int igt_main()
 
 		igt_subtest_f("mremap-%s-to-4k", parts[i].name)
 			test_mremap(&vfio, parts[i].part, 4 * KiB);
+
+		igt_subtest_f("split-%s", parts[i].name)
+			test_split(&vfio, parts[i].part, &parts[i].split);
 	}
+
+	igt_subtest("read-while-split")
+		test_read_while_split(&vfio);
+
+	igt_subtest("look")
+		test_look(&vfio);
 
 	igt_subtest("mremap-whole")
 		test_mremap(&vfio, whole, 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a process can do to a part of a mapping, and what must hold afterwards:
- * the part obeys, everything else stays as it was, and what was taken apart comes
- * back at the largest level that the remaining VMA allows.
+ * the part obeys, everything else stays as it was, and what was taken apart stays
+ * mapped, without a fault, at the largest level that the remaining VMA allows.
  */
 #ifndef VMA_OPS_H
 #define VMA_OPS_H
