@@ -109,30 +109,69 @@ static void test_size(const struct target *target, uint64_t size)
 	assert_no_huge(&small);
 }
 
+/* Faults of a write to every page of @view */
+static uint64_t count_faults(const struct view *view)
+{
+	uint64_t before = bo_faults();
+
+	for (uint64_t o = 0; o < view->length; o += BO_PTE_SIZE)
+		((volatile char *)view->addr)[o] = 1;
+	return bo_faults() - before;
+}
+
 /**
  * SUBTEST: fault-count
- * Description: Touching every page of an object takes at most one fault for each huge entry, and
- *              one for 16 pages of the rest.
+ * Description: One fault maps all of an object in VRAM, at every level at once. In system memory,
+ *              which comes in pieces, it takes at most one for each huge entry, and one for 16
+ *              pages of the rest.
  */
 static void test_fault_count(const struct target *target)
 {
 	struct bo bo = target_bo(target, size_of_all_levels(target));
 	struct view view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
-	uint64_t before, faults, most;
+	uint64_t faults = count_faults(&view), most = 1;
 	struct bo_levels levels;
-
-	before = bo_faults();
-	for (uint64_t o = 0; o < view.length; o += BO_PTE_SIZE)
-		((volatile char *)view.addr)[o] = 1;
-	faults = bo_faults() - before;
 
 	assert_levels(&view, HUGE_PUD);
 	igt_assert_eq(bo_levels(view.addr, view.length, &levels), 0);
-	most = levels.pud + levels.pmd + (levels.pte + 15) / 16;
+	if (target->placement == BO_SYSTEM)
+		most = levels.pud + levels.pmd + (levels.pte + 15) / 16;
 	igt_assert_f(faults <= most,
 		     "%s: object of %" PRIu64 " KiB: %" PRIu64 " faults, expected at most %" PRIu64
 		     " (%" PRIu64 " pud, %" PRIu64 " pmd, %" PRIu64 " pte)\n",
 		     target->name, bo.size / KiB, faults, most, levels.pud, levels.pmd, levels.pte);
+}
+
+/**
+ * SUBTEST: fault-count-4k
+ * Description: Where only 4 KiB entries fit, because of the switch or of the address, one fault
+ *              fills a page table, if the memory is contiguous.
+ */
+static void test_fault_count_4k(const struct target *target)
+{
+	const uint64_t size = 8 * MiB;
+	struct bo bo = target_bo(target, size);
+	struct view view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
+	uint64_t faults;
+
+	igt_require_f(target->placement == BO_VRAM, "%s: is in pieces\n", target->name);
+
+	set_huge_faults(HUGE_NONE);
+	faults = count_faults(&view);
+	assert_levels(&view, HUGE_NONE);
+	igt_assert_f(faults == size / BO_PMD_SIZE,
+		     "%s: switch at 0: %" PRIu64 " faults for %" PRIu64 " page tables\n",
+		     target->name, faults, size / BO_PMD_SIZE);
+	unmap(&view);
+
+	set_huge_faults(HUGE_PUD);
+	view = map_part(target, &bo, 0, free_address(size, BO_PMD_SIZE, BO_PTE_SIZE), size,
+			PROT_READ | PROT_WRITE, MAP_FIXED_NOREPLACE | MAP_SHARED);
+	faults = count_faults(&view);
+	assert_level(&view, 0, size, BO_PTE);
+	igt_assert_f(faults == size / BO_PMD_SIZE + 1,
+		     "%s: misaligned: %" PRIu64 " faults for %" PRIu64 " page tables\n",
+		     target->name, faults, size / BO_PMD_SIZE + 1);
 }
 
 /**
@@ -737,6 +776,11 @@ int igt_main()
 	igt_subtest_with_dynamic("fault-count")
 		igt_dynamic_targets(target)
 			test_fault_count(target);
+
+	igt_describe("Faults of an object that only 4 KiB entries fit");
+	igt_subtest_with_dynamic("fault-count-4k")
+		igt_dynamic_targets(target)
+			test_fault_count_4k(target);
 
 	for (int value = HUGE_NONE; value <= HUGE_PUD; value++) {
 		igt_describe("ttm.huge_faults limits the level");
