@@ -24,7 +24,8 @@ cflags := -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags l
 bo := userspace/bo.c userspace/bo.h
 
 .PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo baseline check \
-	check-configs check-static check-without upstream-baseline clients tests clean
+	check-configs check-static check-without soak upstream-baseline clients tests \
+	selftests clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
@@ -33,12 +34,13 @@ help:
 	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
 	@echo "make check-configs build what the series touches in other configurations; T=NAMES,"
 	@echo "                   or PATCHES=each for one configuration after each patch"
+	@echo "make soak          threads and moving objects for 10 minutes, under KASAN"
 	@echo "make check-static  series applies, checkpatch, patches match the tree, shellcheck"
 	@echo "make shell         a prompt in the guest; KERNEL=debug|plain|base (default plain)"
 	@echo "make tree          get Linux 7.3 and apply the series"
 	@echo "make patches       export the tree's commits into mm-patches/ and drm-patches/"
 	@echo "make kernel        build the patched kernel; debug-kernel, base-kernel: the others"
-	@echo "make clients       build userspace/; make tests: build igt-tests/"
+	@echo "make clients       build userspace/; make tests: igt-tests/, selftests: the kernel's own"
 	@echo "make root          build the guest's root file system"
 	@echo "make setup         install the Debian packages that all of this needs"
 	@echo "make clean         remove build/ and results/ (downloads and ccache stay in"
@@ -93,14 +95,28 @@ build/tests/%: igt-tests/%.c $(igt_common) $(wildcard igt-tests/*.h) $(bo) $(lib
 
 tests: $(igt_tests:%=build/tests/%)
 
-check: debug-kernel tests $(root)
+# The kernel's own tests of memory management, from the tree
+selftests: tree
+	@igt-tests/selftests $(tree) build/selftests
+
+check: debug-kernel tests selftests $(root)
 	@igt-tests/check $(tree)/.debug/arch/x86/boot/bzImage '$(T)'
 
 check-without: debug-kernel tests $(root)
 	@igt-tests/check-without $(tree) $(T)
 
+# Half of the time for each of two cards. SEED=N repeats the order of a run.
+SOAK ?= 300
+soak: tree tests $(root)
+	@guest/kernel $(tree) .kasan guest/kernel.config guest/debug.config guest/kasan.config $(FRAGMENTS)
+	@mkdir -p results/soak && cp build/tests/ttm_huge_stress results/soak
+	@guest/run --mem 6144 --timeout $$((3 * $(SOAK) + 1800)) --share results/soak \
+		--kernel $(tree)/.kasan/arch/x86/boot/bzImage -- \
+		./ttm_huge_stress --seconds $(SOAK) $(if $(SEED),--seed $(SEED))
+	@grep -a touches results/soak/output
+
 # What upstream's tests say without the series; to be written again for a new release.
-upstream-baseline: base-kernel tests $(root)
+upstream-baseline: base-kernel tests selftests $(root)
 	@igt-tests/check --record $(base)/.plain/arch/x86/boot/bzImage
 
 # Compilers for the other architectures; on x86-64 gcc builds i386 too.
