@@ -23,6 +23,8 @@ static const char usage[] =
 "\n"
 "  -p, --placement=vram|system  where the object is (default vram)\n"
 "  -s, --size=MIB               its size in MiB (default 256)\n"
+"  -m, --misalign               map it one page beside a huge boundary, so that only\n"
+"                               4 KiB entries fit\n"
 "  -f, --huge-faults=0|1|2      set ttm.huge_faults first, and back at the end\n"
 "  -c, --csv                    one line: driver,placement,size_mib,huge_faults,\n"
 "                               faults,pgtable_kib,pte,pmd,pud,instructions\n"
@@ -71,6 +73,18 @@ static uint64_t touch(volatile char *map, uint64_t size)
 	return now() - start;
 }
 
+/* A free address for @size bytes that no entry larger than 4 KiB can start at. */
+static void *misaligned_address(uint64_t size)
+{
+	uint64_t length = size + 2 * BO_PMD_SIZE;
+	char *start = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (start == MAP_FAILED)
+		die("no address space for the object: %s", strerror(errno));
+	munmap(start, length);
+	return (void *)(((uintptr_t)start | (BO_PMD_SIZE - 1)) + 1 + BO_PTE_SIZE);
+}
+
 static long parse_number(const char *text, const char *what, long min, long max)
 {
 	char *end;
@@ -88,6 +102,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "placement", required_argument, NULL, 'p' },
 		{ "size", required_argument, NULL, 's' },
+		{ "misalign", no_argument, NULL, 'm' },
 		{ "huge-faults", required_argument, NULL, 'f' },
 		{ "csv", no_argument, NULL, 'c' },
 		{ "help", no_argument, NULL, 'h' },
@@ -97,13 +112,13 @@ int main(int argc, char **argv)
 	uint64_t size = 256, kib, faults, instructions, again;
 	struct bo_levels levels;
 	int huge_faults = -1;
-	bool csv = false;
+	bool csv = false, misalign = false;
 	int fd, opt, err;
 	int64_t wrong;
 	struct bo bo;
 	void *map;
 
-	while ((opt = getopt_long(argc, argv, "p:s:f:ch", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "p:s:mf:ch", options, NULL)) != -1) {
 		switch (opt) {
 		case 'p':
 			if (!strcmp(optarg, "vram"))
@@ -115,6 +130,9 @@ int main(int argc, char **argv)
 			break;
 		case 's':
 			size = parse_number(optarg, "size", 1, 1 << 20);
+			break;
+		case 'm':
+			misalign = true;
 			break;
 		case 'f':
 			huge_faults = parse_number(optarg, "huge-faults", 0, 2);
@@ -162,7 +180,8 @@ int main(int argc, char **argv)
 	if (err)
 		die("cannot create %llu MiB in %s: %s", (unsigned long long)size,
 		    bo_placement_name(placement), strerror(-err));
-	map = bo_map(&bo, NULL, bo.size, PROT_READ | PROT_WRITE, 0);
+	map = bo_map(&bo, misalign ? misaligned_address(bo.size) : NULL, bo.size,
+		     PROT_READ | PROT_WRITE, misalign ? MAP_FIXED_NOREPLACE : 0);
 	if (map == MAP_FAILED)
 		die("cannot map the object: %s", strerror(errno));
 
@@ -187,15 +206,16 @@ int main(int argc, char **argv)
 	if (wrong >= 0)
 		die("wrong contents at byte %lld", (long long)wrong);
 
-	printf(csv ? "%s,%s,%llu,%d,%llu,%llu,%llu,%llu,%llu,%llu\n" :
-	       "%1$s, object of %2$s memory, %3$llu MiB, ttm.huge_faults=%4$d\n"
-	       "  faults        %5$llu\n"
-	       "  page tables   %6$llu KiB\n"
-	       "  PTE entries   %7$llu\n"
-	       "  PMD entries   %8$llu\n"
-	       "  PUD entries   %9$llu\n"
-	       "  instructions  %10$llu\n",
-	       bo_driver(fd), bo_placement_name(placement), (unsigned long long)size,
+	printf(csv ? "%s,%s%s,%llu,%d,%llu,%llu,%llu,%llu,%llu,%llu\n" :
+	       "%1$s, object of %2$s%3$s memory, %4$llu MiB, ttm.huge_faults=%5$d\n"
+	       "  faults        %6$llu\n"
+	       "  page tables   %7$llu KiB\n"
+	       "  PTE entries   %8$llu\n"
+	       "  PMD entries   %9$llu\n"
+	       "  PUD entries   %10$llu\n"
+	       "  instructions  %11$llu\n",
+	       bo_driver(fd), bo_placement_name(placement), misalign ? "-misaligned" : "",
+	       (unsigned long long)size,
 	       huge_faults, (unsigned long long)faults, (unsigned long long)kib,
 	       (unsigned long long)levels.pte, (unsigned long long)levels.pmd,
 	       (unsigned long long)levels.pud, (unsigned long long)instructions);
