@@ -78,7 +78,7 @@ clients: build/bo-map
 
 # ---- igt-tests ----
 
-igt_tests := $(basename $(notdir $(wildcard igt-tests/ttm_huge_*.c igt-tests/vfio_*.c)))
+igt_tests := $(basename $(notdir $(wildcard igt-tests/ttm_huge_*.c igt-tests/vfio_*.c igt-tests/sysfs_*.c)))
 igt_common := $(filter-out $(igt_tests:%=igt-tests/%.c),$(wildcard igt-tests/*.c))
 libigt := build/igt/usr/lib/x86_64-linux-gnu/libigt.so.0
 
