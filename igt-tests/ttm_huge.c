@@ -15,9 +15,73 @@ static int target_count;
 static int saved_switch = -1;
 static bool warned_before;
 
-static void restore_switch(int sig)
+/* A file of the kernel, and what it held. */
+static struct knob {
+	char path[128];
+	char value[128];
+} knobs[16];
+static int knob_count;
+
+int write_value(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, value, strlen(value)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* One word; where all choices are listed, that in brackets. */
+static bool read_value(const char *path, char *value, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length;
+	char *word;
+
+	if (fd < 0)
+		return false;
+	length = read(fd, value, size - 1);
+	close(fd);
+	if (length <= 0)
+		return false;
+	value[length] = '\0';
+	word = strchr(value, '[');
+	if (word)
+		memmove(value, word + 1, strlen(word));
+	value[strcspn(value, "]\n")] = '\0';
+	return true;
+}
+
+void set_knob(const char *path, const char *value)
+{
+	struct knob *knob;
+	int ret;
+
+	igt_assert(knob_count < (int)ARRAY_SIZE(knobs));
+	knob = &knobs[knob_count];
+	snprintf(knob->path, sizeof(knob->path), "%s", path);
+	igt_assert_f(read_value(path, knob->value, sizeof(knob->value)), "cannot read %s: %s\n",
+		     path, strerror(errno));
+	knob_count++;
+	ret = write_value(path, value);
+	igt_assert_f(!ret, "%s does not take %s: %s\n", path, value, strerror(-ret));
+}
+
+void restore_knobs(void)
+{
+	/* The last first, as one may have been set twice. */
+	while (knob_count) {
+		knob_count--;
+		write_value(knobs[knob_count].path, knobs[knob_count].value);
+	}
+}
+
+static void restore_all(int sig)
 {
 	(void)sig;
+	restore_knobs();
 	if (saved_switch >= 0)
 		bo_set_huge_faults(saved_switch);
 }
@@ -107,7 +171,7 @@ void ttm_huge_init(void)
 
 	warned_before = kernel_has_warned();
 	saved_switch = value;
-	igt_install_exit_handler(restore_switch);
+	igt_install_exit_handler(restore_all);
 }
 
 /* What a failed or skipped subtest has left mapped keeps its objects alive. */
@@ -119,7 +183,7 @@ static void unmap_all_cards(void)
 
 	igt_assert(f);
 	while (fgets(line, sizeof(line), f)) {
-		if (strstr(line, " /dev/dri/card") &&
+		if ((strstr(line, " /dev/dri/card") || strstr(line, " /dmabuf:")) &&
 		    sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &start, &end) == 2)
 			munmap((void *)start, end - start);
 	}
@@ -138,11 +202,12 @@ void ttm_huge_fini(void)
 {
 	for (int i = 0; i < target_count; i++)
 		close_target(&targets[i]);
-	restore_switch(0);
+	restore_all(0);
 }
 
 struct target *target_next(struct target *target)
 {
+	restore_knobs();
 	/* A subtest that jumped out of the loop has left its target open. */
 	for (int i = 0; i < target_count; i++)
 		close_target(&targets[i]);
@@ -196,25 +261,14 @@ static uint64_t free_huge_pieces(void)
 	return bytes;
 }
 
-static void write_one(const char *path)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd >= 0) {
-		if (write(fd, "1", 1) < 0)
-			igt_debug("%s: %s\n", path, strerror(errno));
-		close(fd);
-	}
-}
-
 static void require_system_room(const struct target *target, uint64_t size)
 {
 	/* The kernel keeps some back: watermarks and zone reserves. */
 	uint64_t wanted = size < BO_PMD_SIZE ? 0 : size + size / 4 + 64 * MiB;
 
 	if (free_huge_pieces() < wanted) {
-		write_one("/proc/sys/vm/drop_caches");
-		write_one("/proc/sys/vm/compact_memory");
+		write_value("/proc/sys/vm/drop_caches", "1");
+		write_value("/proc/sys/vm/compact_memory", "1");
 	}
 	igt_require_f(free_huge_pieces() >= wanted,
 		      "%s: %" PRIu64 " MiB free in pieces of 2 MiB, wanted %" PRIu64 " MiB\n",
@@ -571,6 +625,42 @@ void assert_contents_read(const struct target *target, const struct bo *bo, uint
 		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64 ": the driver reads %s\n",
 		     target->name, bo->size / KiB, wrong,
 		     ret ? strerror(-ret) : "something else than the mapping wrote");
+}
+
+/*
+ * Moves
+ */
+
+void assert_where(const struct target *target, const struct bo *bo, enum bo_placement expected)
+{
+	enum bo_placement found;
+
+	igt_assert_eq(bo_where(bo, &found), 0);
+	igt_assert_f(found == expected, "%s: object of %" PRIu64 " KiB is in %s, expected in %s\n",
+		     target->name, bo->size / KiB, bo_placement_name(found),
+		     bo_placement_name(expected));
+}
+
+void evict(const struct view *view)
+{
+	int ret = bo_evict(view->bo);
+
+	igt_assert_f(!ret, "%s: object of %" PRIu64 " KiB cannot be evicted: %s\n",
+		     view->target->name, view->bo->size / KiB, strerror(-ret));
+	assert_unmapped(view);
+	assert_where(view->target, view->bo, BO_SYSTEM);
+}
+
+void return_to_vram(const struct view *view)
+{
+	int ret = bo_return_to_vram(view->bo);
+
+	igt_require_f(ret != -EOPNOTSUPP, "%s: the driver moves nothing back to VRAM\n",
+		      view->target->name);
+	igt_assert_f(!ret, "%s: object of %" PRIu64 " KiB cannot return to VRAM: %s\n",
+		     view->target->name, view->bo->size / KiB, strerror(-ret));
+	assert_unmapped(view);
+	assert_where(view->target, view->bo, BO_VRAM);
 }
 
 /*

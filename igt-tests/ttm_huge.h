@@ -49,6 +49,15 @@ struct target *target_next(struct target *target);
 void set_huge_faults(int value);
 
 /*
+ * Writes @value to one of the kernel's files. What was there before comes back with the next
+ * target, and when the program ends.
+ */
+void set_knob(const char *path, const char *value);
+void restore_knobs(void);
+/* Just writes. Returns 0 or a negative errno. */
+int write_value(const char *path, const char *value);
+
+/*
  * Fails if the kernel has warned, oopsed or switched lockdep off since the program began.
  * That lasts until the next boot, so only the first subtest to see it fails.
  */
@@ -129,6 +138,14 @@ void assert_contents_read(const struct target *target, const struct bo *bo, uint
 			  uint64_t seed);
 /* The same step for any size of view: every page, or of large views a page of each 2 MiB. */
 uint64_t view_step(const struct view *view);
+
+/*
+ * Moves the view's object out of VRAM, or back in (skips where the driver has no way); nothing
+ * of it is mapped then.
+ */
+void evict(const struct view *view);
+void return_to_vram(const struct view *view);
+void assert_where(const struct target *target, const struct bo *bo, enum bo_placement expected);
 
 /* 0, or the signal that reading or writing one byte at @addr raises. */
 int signal_of_read(const void *addr);

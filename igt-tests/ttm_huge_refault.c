@@ -162,39 +162,6 @@ static void test_mremap(const struct target *target, uint64_t skew,
 	assert_no_kernel_warning(target);
 }
 
-static void assert_where(const struct target *target, const struct bo *bo,
-			 enum bo_placement expected)
-{
-	enum bo_placement found;
-
-	igt_assert_eq(bo_where(bo, &found), 0);
-	igt_assert_f(found == expected, "%s: object of %" PRIu64 " KiB is in %s, expected in %s\n",
-		     target->name, bo->size / KiB, bo_placement_name(found),
-		     bo_placement_name(expected));
-}
-
-static void evict(const struct view *view)
-{
-	int ret = bo_evict(view->bo);
-
-	igt_assert_f(!ret, "%s: object of %" PRIu64 " KiB cannot be evicted: %s\n",
-		     view->target->name, view->bo->size / KiB, strerror(-ret));
-	assert_unmapped(view);
-	assert_where(view->target, view->bo, BO_SYSTEM);
-}
-
-static void return_to_vram(const struct view *view)
-{
-	int ret = bo_return_to_vram(view->bo);
-
-	igt_require_f(ret != -EOPNOTSUPP, "%s: the driver moves nothing back to VRAM\n",
-		      view->target->name);
-	igt_assert_f(!ret, "%s: object of %" PRIu64 " KiB cannot return to VRAM: %s\n",
-		     view->target->name, view->bo->size / KiB, strerror(-ret));
-	assert_unmapped(view);
-	assert_where(view->target, view->bo, BO_VRAM);
-}
-
 static struct view map_filled(const struct target *target, const struct bo *bo)
 {
 	struct view view = map_whole(target, bo, PROT_READ | PROT_WRITE);
