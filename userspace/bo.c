@@ -37,6 +37,7 @@ struct driver {
 	int (*open_vram)(int fd, bool *mmapped);
 	int (*return_to_vram)(const struct bo *bo);
 	int (*hold)(const struct bo *bo);
+	bool (*can_pin)(int fd);	/* always, if not set */
 };
 
 static int xioctl(int fd, unsigned long request, void *arg)
@@ -263,6 +264,18 @@ static int radeon_map_offset(int fd, uint32_t handle, uint64_t *offset)
 	return ret;
 }
 
+/* For another device, in the GART, which radeon gives up when the GPU does not start. */
+static bool radeon_can_pin(int fd)
+{
+	uint32_t working = 0;
+	struct drm_radeon_info info = {
+		.request = RADEON_INFO_ACCEL_WORKING,
+		.value = (uintptr_t)&working,
+	};
+
+	return !xioctl(fd, DRM_IOCTL_RADEON_INFO, &info) && working;
+}
+
 static int radeon_open_vram(int fd, bool *mmapped)
 {
 	*mmapped = false;
@@ -288,6 +301,7 @@ static const struct driver drivers[] = {
 		.create = radeon_create,
 		.map_offset = radeon_map_offset,
 		.open_vram = radeon_open_vram,
+		.can_pin = radeon_can_pin,
 	},
 };
 
@@ -374,6 +388,33 @@ int bo_create(int fd, enum bo_placement placement, uint64_t size, struct bo *bo)
 	if (ret)
 		bo_destroy(bo);
 	return ret;
+}
+
+int bo_import(int fd, int dmabuf, struct bo *bo)
+{
+	const struct driver *driver = driver_of(fd);
+	off_t size = lseek(dmabuf, 0, SEEK_END);
+	int ret;
+
+	if (!driver)
+		return -EOPNOTSUPP;
+	if (size < 0)
+		return -errno;
+
+	*bo = (struct bo){ .fd = fd, .size = size };
+	if (drmPrimeFDToHandle(fd, dmabuf, &bo->handle))
+		return -errno;
+	ret = driver->map_offset(fd, bo->handle, &bo->offset);
+	if (ret)
+		bo_destroy(bo);
+	return ret;
+}
+
+bool bo_can_pin(int fd)
+{
+	const struct driver *driver = driver_of(fd);
+
+	return driver && (!driver->can_pin || driver->can_pin(fd));
 }
 
 void bo_destroy(struct bo *bo)

@@ -56,6 +56,11 @@ uint64_t bo_max_size(int fd, enum bo_placement placement);
 int bo_create(int fd, enum bo_placement placement, uint64_t size, struct bo *bo);
 void bo_destroy(struct bo *bo);
 
+/* The object that a dma-buf exports, through card @fd; where it is, is not known. */
+int bo_import(int fd, int dmabuf, struct bo *bo);
+/* Whether the driver can pin its objects, as it does when another device imports one. */
+bool bo_can_pin(int fd);
+
 /*
  * mmap() of @bo from its start: @addr and @flags as for mmap(), @flags without
  * a sharing type means MAP_SHARED. Returns MAP_FAILED with errno on failure.
