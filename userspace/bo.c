@@ -20,6 +20,8 @@
 #include <radeon_drm.h>
 #include <xf86drm.h>
 
+#include "vttm.h"
+
 #define MIN(a, b)	((a) < (b) ? (a) : (b))
 #define MAX(a, b)	((a) > (b) ? (a) : (b))
 
@@ -38,6 +40,10 @@ struct driver {
 	int (*return_to_vram)(const struct bo *bo);
 	int (*hold)(const struct bo *bo);
 	bool (*can_pin)(int fd);	/* always, if not set */
+	/* Where there is more direct a way than what works for all: */
+	int (*where)(const struct bo *bo, enum bo_placement *where);
+	int (*place)(const struct bo *bo, uint64_t *place);
+	int (*evict)(const struct bo *bo);
 };
 
 static int xioctl(int fd, unsigned long request, void *arg)
@@ -282,6 +288,73 @@ static int radeon_open_vram(int fd, bool *mmapped)
 	return open_debugfs(fd, "radeon_vram");
 }
 
+static uint64_t vttm_vram_size(int fd)
+{
+	return vttm_domain_size(fd, DRM_VTTM_DOMAIN_VRAM);
+}
+
+static uint64_t vttm_max_size(int fd, enum bo_placement placement)
+{
+	/* DRM has offsets for mmap() of 1 TiB in all. */
+	return placement == BO_VRAM ? vttm_vram_size(fd) : 1ull << 39;
+}
+
+static int vttm_create_handle(int fd, enum bo_placement placement, uint64_t size, uint32_t *handle)
+{
+	/* System memory is where an object goes that others push out of VRAM. */
+	struct drm_vttm_create create = {
+		.size = size,
+		.domains = DRM_VTTM_DOMAIN_SYSTEM,
+		.flags = DRM_VTTM_CREATE_UNCLEARED,
+	};
+	int ret;
+
+	if (placement == BO_VRAM)
+		create.domains |= DRM_VTTM_DOMAIN_VRAM;
+	ret = vttm_ioctl(fd, DRM_IOCTL_VTTM_CREATE, &create);
+	*handle = create.handle;
+	return ret;
+}
+
+static int vttm_where(const struct bo *bo, enum bo_placement *where)
+{
+	struct drm_vttm_query query;
+	int ret = vttm_query(bo, &query);
+
+	*where = query.domain & (DRM_VTTM_DOMAIN_VRAM | DRM_VTTM_DOMAIN_TINY) ? BO_VRAM : BO_SYSTEM;
+	return ret;
+}
+
+static int vttm_place(const struct bo *bo, uint64_t *place)
+{
+	struct drm_vttm_block *blocks;
+	size_t count;
+	int ret = vttm_blocks(bo, &blocks, &count);
+
+	if (ret)
+		return ret;
+	ret = count ? 0 : -ENXIO;
+	if (count)
+		*place = blocks[0].offset;
+	free(blocks);
+	return ret;
+}
+
+static int vttm_evict(const struct bo *bo)
+{
+	return vttm_move(bo, DRM_VTTM_DOMAIN_SYSTEM);
+}
+
+static int vttm_return_to_vram(const struct bo *bo)
+{
+	return vttm_move(bo, DRM_VTTM_DOMAIN_VRAM);
+}
+
+static int vttm_hold(const struct bo *bo)
+{
+	return vttm_busy(bo, 1);
+}
+
 static const struct driver drivers[] = {
 	{
 		.name = "qxl",
@@ -302,6 +375,17 @@ static const struct driver drivers[] = {
 		.map_offset = radeon_map_offset,
 		.open_vram = radeon_open_vram,
 		.can_pin = radeon_can_pin,
+	}, {
+		.name = "vttm",
+		.vram_size = vttm_vram_size,
+		.max_size = vttm_max_size,
+		.create = vttm_create_handle,
+		.map_offset = vttm_map_offset,
+		.return_to_vram = vttm_return_to_vram,
+		.hold = vttm_hold,
+		.where = vttm_where,
+		.place = vttm_place,
+		.evict = vttm_evict,
 	},
 };
 
@@ -466,10 +550,13 @@ void *bo_map_4k(const struct bo *bo)
 
 int bo_where(const struct bo *bo, enum bo_placement *where)
 {
+	const struct driver *driver = driver_of(bo->fd);
 	struct bo_levels levels;
 	volatile uint8_t *map;
 	int ret;
 
+	if (driver && driver->where)
+		return driver->where(bo, where);
 	map = map_part_4k(bo, 0, BO_PTE_SIZE);
 	if (map == MAP_FAILED)
 		return -errno;
@@ -484,8 +571,25 @@ int bo_where(const struct bo *bo, enum bo_placement *where)
 	return 0;
 }
 
+int bo_vram_place(const struct bo *bo, uint64_t *place)
+{
+	const struct driver *driver = driver_of(bo->fd);
+	struct bo_reader reader;
+	int ret;
+
+	if (driver && driver->place)
+		return driver->place(bo, place);
+	ret = bo_reader_open(bo, &reader);
+	if (ret)
+		return ret;
+	*place = reader.base;
+	bo_reader_close(&reader);
+	return 0;
+}
+
 int bo_evict(const struct bo *bo)
 {
+	const struct driver *driver = driver_of(bo->fd);
 	uint64_t vram = bo_vram_size(bo->fd), chunk, total = 0;
 	enum bo_placement where = BO_VRAM;
 	struct bo other[32];
@@ -493,6 +597,8 @@ int bo_evict(const struct bo *bo)
 
 	if (bo->placement != BO_VRAM)
 		return -EOPNOTSUPP;
+	if (driver && driver->evict)
+		return driver->evict(bo);
 	/*
 	 * Whatever is in VRAM longer than the new objects goes first. On qxl some of them
 	 * find room in a second, smaller heap, so it can take more than VRAM holds.
@@ -603,6 +709,8 @@ static int reader_open_vram(const struct bo *bo, struct bo_reader *reader)
 	uint64_t mark, saved;
 	int ret;
 
+	if (!driver->open_vram)
+		return -EOPNOTSUPP;
 	reader->fd = driver->open_vram(bo->fd, &reader->mmapped);
 	if (reader->fd < 0)
 		return reader->fd;

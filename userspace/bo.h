@@ -34,7 +34,7 @@ struct bo {
 /* Opens /dev/dri/card@index for reading and writing; a negative errno if it is not there. */
 int bo_open_card(int index);
 
-/* Name of the driver behind @fd ("qxl", "radeon"); "" if this file does not know the driver. */
+/* Name of the driver behind @fd ("qxl", "radeon", "vttm"); "" if this file does not know the driver. */
 const char *bo_driver(int fd);
 
 /* "vram" or "system". */
@@ -82,6 +82,7 @@ void *bo_map_4k(const struct bo *bo);
  *
  * - system memory (all drivers): vm_ops->access, by way of /proc/self/mem;
  * - radeon VRAM: the driver's own debugfs file radeon_vram;
+ * - vttm VRAM: vm_ops->access, too;
  * - qxl VRAM: the PCI BAR through sysfs, as the driver offers nothing.
  *
  * For VRAM, bo_reader_open() must find out where the object is: it writes a mark into
@@ -106,15 +107,18 @@ void bo_reader_close(struct bo_reader *reader);
 ssize_t bo_pread(const struct bo *bo, void *buf, size_t length, uint64_t offset);
 
 /*
- * Where the object is now, told by the cache attribute of a fresh mapping's
- * first entry (system memory is write-back, VRAM is not).
+ * Where the object is now, told by the driver if it does (vttm), else by the cache attribute of a
+ * fresh mapping's first entry (system memory is write-back, VRAM is not).
  */
 int bo_where(const struct bo *bo, enum bo_placement *where);
 
+/* Offset of the first byte of a VRAM object in VRAM; -ENXIO if it is not in there. */
+int bo_vram_place(const struct bo *bo, uint64_t *place);
+
 /*
- * Pushes a VRAM object out to system memory, by creating other objects (destroyed
- * again) until it has gone. Needs about as much time as writing all of VRAM once.
- * -ENOSPC if it would not go.
+ * Pushes a VRAM object out to system memory. vttm is just told to; otherwise by creating other
+ * objects (destroyed again) until it has gone, which needs about as much time as writing
+ * all of VRAM once. -ENOSPC if it would not go.
  */
 int bo_evict(const struct bo *bo);
 
