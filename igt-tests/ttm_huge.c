@@ -664,6 +664,50 @@ void return_to_vram(const struct view *view)
 }
 
 /*
+ * Memory taken away
+ */
+
+/* Reading these does it. */
+#define SWAP_OUT	"/sys/kernel/debug/ttm/tt_shrink"	/* one object */
+#define SHRINK_POOL	"/sys/kernel/debug/ttm/page_pool_shrink"
+
+void require_swap_out(void)
+{
+	igt_require_f(!access(SWAP_OUT, R_OK) && !access(SHRINK_POOL, R_OK),
+		      "no %s: debugfs and root are needed\n", SWAP_OUT);
+}
+
+long swap_out_all(void)
+{
+	long pages, total = 0;
+
+	do {
+		FILE *f = fopen(SWAP_OUT, "re");
+
+		igt_assert(f && fscanf(f, "%ld", &pages) == 1);
+		fclose(f);
+		igt_assert_f(pages >= 0, "swapping out fails: %s\n", strerror(-pages));
+		total += pages;
+	} while (pages);
+	return total;
+}
+
+void empty_page_pool(void)
+{
+	unsigned long pages, left;
+
+	do {
+		FILE *f = fopen(SHRINK_POOL, "re");
+
+		igt_assert(f);
+		/* Node, pages before, pages freed */
+		for (left = 0; fscanf(f, "%*d: %lu/%*u", &pages) == 1;)
+			left += pages;
+		fclose(f);
+	} while (left);
+}
+
+/*
  * Signals
  */
 

@@ -147,6 +147,15 @@ void evict(const struct view *view);
 void return_to_vram(const struct view *view);
 void assert_where(const struct target *target, const struct bo *bo, enum bo_placement expected);
 
+/*
+ * Swaps out every object of every card that has memory of its own and is not pinned, and returns
+ * how many pages that were. Skip where there is no way to do it.
+ */
+long swap_out_all(void);
+void require_swap_out(void);
+/* Frees what TTM keeps of the memory of objects that are gone. */
+void empty_page_pool(void);
+
 /* 0, or the signal that reading or writing one byte at @addr raises. */
 int signal_of_read(const void *addr);
 int signal_of_write(void *addr);

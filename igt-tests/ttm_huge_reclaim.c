@@ -17,38 +17,7 @@
 
 IGT_TEST_DESCRIPTION("TTM takes the memory of mapped objects away");
 
-#define SWAP_OUT	"/sys/kernel/debug/ttm/tt_shrink"	/* reading swaps one object out */
-#define SHRINK_POOL	"/sys/kernel/debug/ttm/page_pool_shrink"
 #define PAGES_LIMIT	"/sys/module/ttm/parameters/pages_limit"
-
-static ssize_t read_file(const char *path, char *text, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t length = -1;
-
-	if (fd >= 0) {
-		length = read(fd, text, size - 1);
-		close(fd);
-	}
-	text[length > 0 ? length : 0] = '\0';
-	return length;
-}
-
-/* Every object of every card that has memory of its own and is not pinned. Returns pages. */
-static long swap_out_all(void)
-{
-	long pages, total = 0;
-	char text[64];
-
-	do {
-		igt_assert_f(read_file(SWAP_OUT, text, sizeof(text)) > 0, "cannot read %s: %s\n",
-			     SWAP_OUT, strerror(errno));
-		pages = strtol(text, NULL, 10);
-		igt_assert_f(pages >= 0, "swapping out fails: %s\n", strerror(-pages));
-		total += pages;
-	} while (pages);
-	return total;
-}
 
 /* Swaps out, among others, the object of a view. */
 static void swap_out(const struct view *view)
@@ -238,7 +207,6 @@ static void test_shrinkers(const struct target *target)
 {
 	struct bo bo = target_bo(target, size_of_all_levels(target)), gone;
 	struct view view = map_filled(target, &bo), other;
-	char text[256];
 
 	/* Something for them to find. */
 	gone = target_bo(target, 4 * MiB);
@@ -246,8 +214,7 @@ static void test_shrinkers(const struct target *target)
 	unmap(&other);
 	bo_destroy(&gone);
 
-	igt_assert_f(read_file(SHRINK_POOL, text, sizeof(text)) > 0, "cannot read %s: %s\n",
-		     SHRINK_POOL, strerror(errno));
+	empty_page_pool();
 	igt_assert_eq(write_value("/proc/sys/vm/drop_caches", "2"), 0);
 	assert_levels(&view, HUGE_PUD);
 	assert_contents(&view, view_step(&view), 1);
@@ -379,8 +346,7 @@ int igt_main()
 
 	igt_fixture() {
 		ttm_huge_init();
-		igt_require_f(!access(SWAP_OUT, R_OK), "no %s: debugfs and root are needed\n",
-			      SWAP_OUT);
+		require_swap_out();
 	}
 
 	for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
