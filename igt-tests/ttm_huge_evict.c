@@ -368,12 +368,12 @@ static void remove_piece(struct pieces *pieces, int i)
 
 static uint64_t place_of(const struct bo *bo)
 {
-	struct bo_reader reader;
 	uint64_t place;
+	size_t pieces;
 
-	igt_assert_eq(bo_reader_open(bo, &reader), 0);
-	place = reader.base;
-	bo_reader_close(&reader);
+	igt_assert_eq(bo_vram_place(bo, &place, &pieces), 0);
+	igt_require_f(pieces == 1, "objects of %" PRIu64 " KiB are in %zu pieces\n",
+		      bo->size / KiB, pieces);
 	return place;
 }
 

@@ -121,21 +121,26 @@ static uint64_t count_faults(const struct view *view)
 
 /**
  * SUBTEST: fault-count
- * Description: One fault maps all of an object in VRAM, at every level at once. In system memory,
- *              which comes in pieces, it takes at most one for each huge entry, and one for 16
- *              pages of the rest.
+ * Description: One fault maps all of an object in VRAM, at every level at once, or each of the
+ *              pieces that it is in. In system memory it takes at most one for each huge entry, and
+ *              one for 16 pages of the rest.
  */
 static void test_fault_count(const struct target *target)
 {
 	struct bo bo = target_bo(target, size_of_all_levels(target));
 	struct view view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
-	uint64_t faults = count_faults(&view), most = 1;
+	uint64_t faults = count_faults(&view), most, place;
 	struct bo_levels levels;
+	size_t pieces;
 
 	assert_levels(&view, HUGE_PUD);
 	igt_assert_eq(bo_levels(view.addr, view.length, &levels), 0);
-	if (target->placement == BO_SYSTEM)
+	if (target->placement == BO_VRAM) {
+		igt_assert_eq(bo_vram_place(&bo, &place, &pieces), 0);
+		most = pieces;
+	} else {
 		most = levels.pud + levels.pmd + (levels.pte + 15) / 16;
+	}
 	igt_assert_f(faults <= most,
 		     "%s: object of %" PRIu64 " KiB: %" PRIu64 " faults, expected at most %" PRIu64
 		     " (%" PRIu64 " pud, %" PRIu64 " pmd, %" PRIu64 " pte)\n",
@@ -467,8 +472,8 @@ static struct bo straddling_bo(const struct target *target, uint64_t *base)
 		600 * MiB, size / 2, size / 2, 2 * MiB
 	};
 	struct bo fillers[ARRAY_SIZE(filler_sizes)], bo;
-	struct bo_reader reader;
 	uint64_t below;
+	size_t pieces;
 
 	/*
 	 * Leaves free [600 MiB, 2 GiB), just as much as it needs, and what is above
@@ -483,9 +488,7 @@ static struct bo straddling_bo(const struct target *target, uint64_t *base)
 	bo_destroy(&fillers[2]);
 	bo = target_bo(target, size);
 
-	igt_assert_eq(bo_reader_open(&bo, &reader), 0);
-	*base = reader.base;
-	bo_reader_close(&reader);
+	igt_assert_eq(bo_vram_place(&bo, base, &pieces), 0);
 	below = BO_PUD_SIZE - *base % BO_PUD_SIZE;
 	igt_require_f(*base % BO_PUD_SIZE && below + BO_PUD_SIZE <= size,
 		      "%s: the object went to %#" PRIx64 ", which is no use here\n", target->name,

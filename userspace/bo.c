@@ -42,7 +42,7 @@ struct driver {
 	bool (*can_pin)(int fd);	/* always, if not set */
 	/* Where there is more direct a way than what works for all: */
 	int (*where)(const struct bo *bo, enum bo_placement *where);
-	int (*place)(const struct bo *bo, uint64_t *place);
+	int (*place)(const struct bo *bo, uint64_t *place, size_t *pieces);
 	int (*evict)(const struct bo *bo);
 };
 
@@ -325,16 +325,15 @@ static int vttm_where(const struct bo *bo, enum bo_placement *where)
 	return ret;
 }
 
-static int vttm_place(const struct bo *bo, uint64_t *place)
+static int vttm_place(const struct bo *bo, uint64_t *place, size_t *pieces)
 {
 	struct drm_vttm_block *blocks;
-	size_t count;
-	int ret = vttm_blocks(bo, &blocks, &count);
+	int ret = vttm_blocks(bo, &blocks, pieces);
 
 	if (ret)
 		return ret;
-	ret = count ? 0 : -ENXIO;
-	if (count)
+	ret = *pieces ? 0 : -ENXIO;
+	if (*pieces)
 		*place = blocks[0].offset;
 	free(blocks);
 	return ret;
@@ -571,18 +570,19 @@ int bo_where(const struct bo *bo, enum bo_placement *where)
 	return 0;
 }
 
-int bo_vram_place(const struct bo *bo, uint64_t *place)
+int bo_vram_place(const struct bo *bo, uint64_t *place, size_t *pieces)
 {
 	const struct driver *driver = driver_of(bo->fd);
 	struct bo_reader reader;
 	int ret;
 
 	if (driver && driver->place)
-		return driver->place(bo, place);
+		return driver->place(bo, place, pieces);
 	ret = bo_reader_open(bo, &reader);
 	if (ret)
 		return ret;
 	*place = reader.base;
+	*pieces = 1;
 	bo_reader_close(&reader);
 	return 0;
 }

@@ -112,8 +112,11 @@ ssize_t bo_pread(const struct bo *bo, void *buf, size_t length, uint64_t offset)
  */
 int bo_where(const struct bo *bo, enum bo_placement *where);
 
-/* Offset of the first byte of a VRAM object in VRAM; -ENXIO if it is not in there. */
-int bo_vram_place(const struct bo *bo, uint64_t *place);
+/*
+ * Offset in VRAM of the first byte of an object, and how many contiguous pieces the object is in;
+ * -ENXIO if it is not in VRAM.
+ */
+int bo_vram_place(const struct bo *bo, uint64_t *place, size_t *pieces);
 
 /*
  * Pushes a VRAM object out to system memory. vttm is just told to; otherwise by creating other
