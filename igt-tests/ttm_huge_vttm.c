@@ -11,42 +11,15 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
-#include "ttm_huge.h"
-#include "vttm.h"
+#include "vttm_ops.h"
 
 IGT_TEST_DESCRIPTION("Huge page-table entries for what only vttm can do");
-
-#define SYSTEM	DRM_VTTM_DOMAIN_SYSTEM
-#define GTT	DRM_VTTM_DOMAIN_GTT
-#define VRAM	DRM_VTTM_DOMAIN_VRAM
-#define TINY	DRM_VTTM_DOMAIN_TINY
-#define ANY	(SYSTEM | GTT | VRAM | TINY)
-
-static bool is_vttm(const struct target *target)
-{
-	return target->placement == BO_VRAM && !strncmp(target->name, "vttm", 4);
-}
-
-/* A dynamic subtest for each device. */
-#define igt_dynamic_devices(t)							\
-	for_each_target(t)							\
-		if (is_vttm(t))							\
-			igt_dynamic((t)->name)
-
-static const char *domain_name(uint32_t domain)
-{
-	return domain == SYSTEM ? "system" : domain == GTT ? "gtt" : domain == VRAM ? "vram" :
-	       domain == TINY ? "tiny" : "?";
-}
 
 static struct bo create(const struct target *target, struct drm_vttm_create how)
 {
@@ -56,14 +29,6 @@ static struct bo create(const struct target *target, struct drm_vttm_create how)
 	igt_assert_f(!ret, "%s: no object of %" PRIu64 " KiB: %s\n", target->name,
 		     (uint64_t)how.size / KiB, strerror(-ret));
 	return bo;
-}
-
-static uint32_t domain_of(const struct bo *bo)
-{
-	struct drm_vttm_query query;
-
-	igt_assert_eq(vttm_query(bo, &query), 0);
-	return query.domain;
 }
 
 static void assert_domain(const struct view *view, uint32_t expected)
@@ -95,74 +60,6 @@ static void touch_pages(const struct view *view)
  * What the blocks allow
  */
 
-static const uint64_t entry_sizes[] = {
-	[BO_PTE] = BO_PTE_SIZE,
-	[BO_PMD] = BO_PMD_SIZE,
-	[BO_PUD] = BO_PUD_SIZE,
-};
-
-/*
- * The entry at @addr, given that the object's memory is at @offset of the device's and goes on for
- * @rest bytes: the largest that is aligned in both and fits into what is left of both.
- */
-static enum bo_level level_at(uintptr_t addr, uintptr_t end, uint64_t offset, uint64_t rest,
-			      int huge_faults)
-{
-	enum bo_level level = BO_PTE + huge_faults;
-
-	while (level > BO_PTE &&
-	       ((addr | offset) % entry_sizes[level] || addr + entry_sizes[level] > end ||
-		entry_sizes[level] > rest))
-		level--;
-	return level;
-}
-
-/* Asserts that each entry of a view, all of whose pages were touched, is what the blocks allow. */
-static void assert_entries(const struct view *view, int huge_faults)
-{
-	uintptr_t addr = (uintptr_t)view->addr, end = addr + view->length;
-	enum bo_level expected = BO_NONE, found = BO_NONE;
-	struct drm_vttm_block *blocks;
-	struct bo_extent *extents;
-	uint64_t done = view->first;
-	size_t count, b = 0, n, e = 0;
-
-	igt_assert_eq(vttm_blocks(view->bo, &blocks, &count), 0);
-	igt_assert_eq(bo_extents(view->addr, view->length, &extents, &n), 0);
-	while (addr < end && found == expected) {
-		while (b < count && done >= blocks[b].size)
-			done -= blocks[b++].size;
-		igt_assert_f(b < count, "%s: object of %" PRIu64 " KiB: its blocks are too few\n",
-			     view->target->name, view->bo->size / KiB);
-		while (extents[e].end <= addr)
-			e++;
-		expected = level_at(addr, end, blocks[b].offset + done, blocks[b].size - done,
-				    huge_faults);
-		found = extents[e].level;
-		addr += entry_sizes[expected];
-		done += entry_sizes[expected];
-	}
-	free(extents);
-	free(blocks);
-	addr -= entry_sizes[expected];
-	igt_assert_f(found == expected,
-		     "%s: object of %" PRIu64 " KiB in %zu blocks, offset %#" PRIx64
-		     ": found %s, expected %s (at %#" PRIxPTR " of a mapping of %zu KiB at %p)\n",
-		     view->target->name, view->bo->size / KiB, count,
-		     view->first + (addr - (uintptr_t)view->addr), bo_level_name(found),
-		     bo_level_name(expected), addr, view->length / KiB, view->addr);
-}
-
-static size_t count_blocks(const struct bo *bo)
-{
-	struct drm_vttm_block *blocks;
-	size_t count;
-
-	igt_assert_eq(vttm_blocks(bo, &blocks, &count), 0);
-	free(blocks);
-	return count;
-}
-
 /* Touches all of @bo at addresses that suit it more or less, with each value of the switch. */
 static void check_entries(const struct target *target, const struct bo *bo)
 {
@@ -172,8 +69,8 @@ static void check_entries(const struct target *target, const struct bo *bo)
 		for (int value = HUGE_NONE; value <= HUGE_PUD; value++) {
 			struct view view, part;
 
-			/* Nothing huge fits in any case. */
-			if (value < HUGE_PUD && (value == HUGE_NONE) == !!i)
+			/* The other values where they make the most of a difference */
+			if (i && value < HUGE_PUD)
 				continue;
 			set_huge_faults(value);
 			view = map_part(target, bo, 0,
@@ -1022,19 +919,6 @@ static void test_dirty_while_writing(const struct target *target)
  * Devices
  */
 
-/* The PCI device behind a file of /dev/dri. */
-static void pci_address(int fd, char *address, size_t size)
-{
-	char path[64], real[PATH_MAX];
-	struct stat st;
-
-	igt_assert_eq(fstat(fd, &st), 0);
-	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/device", major(st.st_rdev),
-		 minor(st.st_rdev));
-	igt_assert(realpath(path, real));
-	snprintf(address, size, "%s", strrchr(real, '/') + 1);
-}
-
 static int open_vttm(int nth)
 {
 	for (int card = 0; card < 16; card++) {
@@ -1052,8 +936,7 @@ static int open_vttm(int nth)
 /**
  * SUBTEST: two-devices
  * Description: Objects of two devices are mapped next to each other. Each keeps to itself its
- *              memory, and its entries when the other's go. What one has exported and the other
- *              imported cannot be moved.
+ *              memory, and its entries when the other's go.
  */
 static void test_two_devices(void)
 {
@@ -1087,28 +970,55 @@ static void test_two_devices(void)
 		move(&views[i], VRAM);
 		touch_pages(&views[i]);
 	}
-
-	for (int i = 0; i < 2; i++) {
-		uint32_t handle;
-		int dmabuf;
-
-		igt_assert_eq(drmPrimeHandleToFD(targets[i].fd, bos[i].handle, O_CLOEXEC, &dmabuf),
-			      0);
-		igt_require_f(!drmPrimeFDToHandle(targets[!i].fd, dmabuf, &handle) ||
-			      (errno != ENOSYS && errno != EOPNOTSUPP), "the driver imports nothing\n");
-		close(dmabuf);
-	}
 }
 
-static void write_address(const char *path, const char *address)
+/* A card of another driver that takes the object; a negative errno if there is none. */
+static int import_elsewhere(int dmabuf)
 {
-	int ret = write_value(path, address);
+	uint32_t handle;
 
-	igt_assert_f(!ret, "%s to %s: %s\n", address, path, strerror(-ret));
+	for (int card = 0; card < 16; card++) {
+		int fd = bo_open_card(card);
+
+		if (fd >= 0 && strcmp(bo_driver(fd), "vttm") &&
+		    !drmPrimeFDToHandle(fd, dmabuf, &handle))
+			return fd;
+		if (fd >= 0)
+			close(fd);
+	}
+	return -ENODEV;
 }
 
-#define UNBIND	"/sys/bus/pci/drivers/vttm/unbind"
-#define BIND	"/sys/bus/pci/drivers/vttm/bind"
+/**
+ * SUBTEST: pinned
+ * Description: What another device has imported is in system memory and stays there: it cannot be
+ *              moved, and is mapped with huge entries. Afterwards it can return.
+ */
+static void test_pinned(const struct target *target)
+{
+	struct bo bo = create(target, (struct drm_vttm_create){ .size = 4 * MiB, .domains = ANY });
+	struct view view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
+	int dmabuf, other;
+
+	fill(&view, BO_EVERY_PAGE, 1);
+	igt_assert_eq(drmPrimeHandleToFD(target->fd, bo.handle, O_CLOEXEC | O_RDWR, &dmabuf), 0);
+	other = import_elsewhere(dmabuf);
+	igt_require_f(other >= 0, "no other driver imports it\n");
+	assert_domain(&view, GTT);
+	igt_assert_eq(vttm_move(&bo, VRAM), -EBUSY);
+	igt_assert_eq(vttm_move(&bo, SYSTEM), -EBUSY);
+	igt_assert_eq(vttm_evict_all(target->fd, GTT), 0);
+	assert_domain(&view, GTT);
+	assert_contents(&view, BO_EVERY_PAGE, 1);
+	assert_mapped_there(&view, GTT);
+
+	close(other);
+	close(dmabuf);
+	move(&view, VRAM);
+	assert_contents(&view, BO_EVERY_PAGE, 1);
+	assert_mapped_there(&view, VRAM);
+	assert_no_kernel_warning(target);
+}
 
 /* Asserts that what is mapped is no longer the object: zeroes that can be written. */
 static void check_dummy(const struct view *view)
@@ -1127,7 +1037,6 @@ static void check_dummy(const struct view *view)
 	igt_assert_eq_u64(*(volatile uint64_t *)view->addr, 1);
 }
 
-/* In a process of its own, as nothing of the device may be open for it to get its number back. */
 static void use_unplugged(const struct target *target, int value, struct handshake *hs)
 {
 	struct drm_vttm_query query;
@@ -1165,7 +1074,7 @@ static void use_unplugged(const struct target *target, int value, struct handsha
  * Description: A device is unplugged while a process and its child map an object with entries up to
  *              those that the switch allows at %arg[1]. The entries go; what is there afterwards
  *              is a page of zeroes; no process gets a signal; calls fail with ENODEV. The device
- *              can be plugged in again, even before all has been unmapped.
+ *              can be plugged in again.
  *
  * arg[1]:
  *
@@ -1175,10 +1084,10 @@ static void use_unplugged(const struct target *target, int value, struct handsha
  */
 static void test_unplug(struct target *target, int value)
 {
-	char address[32], path[128];
+	char address[32];
 	struct handshake hs;
 
-	pci_address(target->fd, address, sizeof(address));
+	vttm_address(target, address, sizeof(address));
 	handshake_open(&hs);
 	igt_fork(child, 1) {
 		handshake_take(&hs, CHILD);
@@ -1186,19 +1095,12 @@ static void test_unplug(struct target *target, int value)
 	}
 	handshake_take(&hs, PARENT);
 	handshake_wait(&hs);
-	close(target->fd);
-	target->fd = -1;
-	write_address(UNBIND, address);
+	vttm_unplug(address);
 	handshake_tell(&hs);
 	igt_waitchildren();
 	handshake_close(&hs);
 
-	write_address(BIND, address);
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/drm/card%d", address, target->card);
-	igt_assert_f(!access(path, F_OK), "%s: there is no card%d any more\n", address,
-		     target->card);
-	target->fd = bo_open_card(target->card);
-	igt_assert_fd(target->fd);
+	vttm_plug(target, address);
 	assert_no_kernel_warning(target);
 }
 
@@ -1212,7 +1114,7 @@ static void test_unplug_fork(struct target *target)
 	char address[32];
 	struct handshake hs;
 
-	pci_address(target->fd, address, sizeof(address));
+	vttm_address(target, address, sizeof(address));
 	handshake_open(&hs);
 	igt_fork(child, 1) {
 		struct bo bo = create(target, (struct drm_vttm_create){
@@ -1242,15 +1144,11 @@ static void test_unplug_fork(struct target *target)
 	}
 	handshake_take(&hs, PARENT);
 	handshake_wait(&hs);
-	close(target->fd);
-	target->fd = -1;
-	write_address(UNBIND, address);
+	vttm_unplug(address);
 	handshake_tell(&hs);
 	igt_waitchildren();
 	handshake_close(&hs);
-	write_address(BIND, address);
-	target->fd = bo_open_card(target->card);
-	igt_assert_fd(target->fd);
+	vttm_plug(target, address);
 	assert_no_kernel_warning(target);
 }
 
@@ -1264,7 +1162,7 @@ static void test_unplug_busy(struct target *target)
 	char address[32];
 	struct handshake hs;
 
-	pci_address(target->fd, address, sizeof(address));
+	vttm_address(target, address, sizeof(address));
 	handshake_open(&hs);
 	igt_fork(child, 1) {
 		struct bo bo;
@@ -1278,15 +1176,11 @@ static void test_unplug_busy(struct target *target)
 	handshake_take(&hs, PARENT);
 	handshake_wait(&hs);
 	usleep(200 * 1000);
-	close(target->fd);
-	target->fd = -1;
-	write_address(UNBIND, address);
+	vttm_unplug(address);
 	igt_waitchildren();
 	handshake_close(&hs);
 	assert_waited(target, "a fault on a device that is gone", now_ms() - start, 0, 8000);
-	write_address(BIND, address);
-	target->fd = bo_open_card(target->card);
-	igt_assert_fd(target->fd);
+	vttm_plug(target, address);
 	assert_no_kernel_warning(target);
 }
 
@@ -1457,6 +1351,7 @@ int igt_main()
 		{ "busy-signal", "Signals interrupt the wait", test_busy_signal },
 		{ "busy-kernel", "Faults of the kernel wait", test_busy_kernel },
 		{ "busy-again", "Faults wait again and again", test_busy_again },
+		{ "pinned", "Another device has imported it", test_pinned },
 		{ "dirty-while-writing", "Nothing written is missed", test_dirty_while_writing },
 		{ "bad-arguments", "The right errors", test_bad_arguments },
 	};
@@ -1472,28 +1367,28 @@ int igt_main()
 	for (size_t i = 0; i < ARRAY_SIZE(layouts); i++) {
 		igt_describe("Exactly the entries that blocks and address allow");
 		igt_subtest_with_dynamic_f("blocks-%s", layouts[i].name)
-			igt_dynamic_devices(target)
+			igt_dynamic_vttm(target)
 				test_layout(target, i);
 	}
 
 	for (size_t i = 0; i < ARRAY_SIZE(cache_modes); i++) {
 		igt_describe("The right cache mode at every level");
 		igt_subtest_with_dynamic_f("caching-%s", cache_modes[i].name)
-			igt_dynamic_devices(target)
+			igt_dynamic_vttm(target)
 				test_caching(target, i);
 	}
 
 	for (size_t i = 0; i < ARRAY_SIZE(dirty_domains); i++) {
 		igt_describe("Exactly the pages that were written to");
 		igt_subtest_with_dynamic_f("dirty-%s", dirty_domains[i].name)
-			igt_dynamic_devices(target)
+			igt_dynamic_vttm(target)
 				test_dirty(target, dirty_domains[i].domain);
 	}
 
 	for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
 		igt_describe(tests[i].description);
 		igt_subtest_with_dynamic(tests[i].name)
-			igt_dynamic_devices(target)
+			igt_dynamic_vttm(target)
 				tests[i].test(target);
 	}
 
@@ -1504,18 +1399,18 @@ int igt_main()
 	for (int value = HUGE_NONE; value <= HUGE_PUD; value++) {
 		igt_describe("The device goes while it is in use");
 		igt_subtest_with_dynamic_f("unplug-%d", value)
-			igt_dynamic_devices(target)
+			igt_dynamic_vttm(target)
 				test_unplug(target, value);
 	}
 
 	igt_describe("The device goes while parent and child use it");
 	igt_subtest_with_dynamic("unplug-fork")
-		igt_dynamic_devices(target)
+		igt_dynamic_vttm(target)
 			test_unplug_fork(target);
 
 	igt_describe("The device goes while a fault waits");
 	igt_subtest_with_dynamic("unplug-busy")
-		igt_dynamic_devices(target)
+		igt_dynamic_vttm(target)
 			test_unplug_busy(target);
 
 	igt_fixture()

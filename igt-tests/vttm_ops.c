@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+#define _GNU_SOURCE
+#include "vttm_ops.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+bool is_vttm(const struct target *target)
+{
+	return target->placement == BO_VRAM && !strncmp(target->name, "vttm", 4);
+}
+
+const char *domain_name(uint32_t domain)
+{
+	return domain == SYSTEM ? "system" : domain == GTT ? "gtt" : domain == VRAM ? "vram" :
+	       domain == TINY ? "tiny" : "?";
+}
+
+uint32_t domain_of(const struct bo *bo)
+{
+	struct drm_vttm_query query;
+
+	igt_assert_eq(vttm_query(bo, &query), 0);
+	return query.domain;
+}
+
+/*
+ * What the blocks allow
+ */
+
+static const uint64_t entry_sizes[] = {
+	[BO_PTE] = BO_PTE_SIZE,
+	[BO_PMD] = BO_PMD_SIZE,
+	[BO_PUD] = BO_PUD_SIZE,
+};
+
+/*
+ * The entry at @addr, given that the object's memory is at @offset of the device's and goes on for
+ * @rest bytes: the largest that is aligned in both and fits into what is left of both.
+ */
+static enum bo_level level_at(uintptr_t addr, uintptr_t end, uint64_t offset, uint64_t rest,
+			      int huge_faults)
+{
+	enum bo_level level = BO_PTE + huge_faults;
+
+	while (level > BO_PTE &&
+	       ((addr | offset) % entry_sizes[level] || addr + entry_sizes[level] > end ||
+		entry_sizes[level] > rest))
+		level--;
+	return level;
+}
+
+void assert_entries(const struct view *view, int huge_faults)
+{
+	uintptr_t addr = (uintptr_t)view->addr, end = addr + view->length;
+	enum bo_level expected = BO_NONE, found = BO_NONE;
+	struct drm_vttm_block *blocks;
+	struct bo_extent *extents;
+	uint64_t done = view->first;
+	size_t count, b = 0, n, e = 0;
+
+	igt_assert_eq(vttm_blocks(view->bo, &blocks, &count), 0);
+	igt_assert_eq(bo_extents(view->addr, view->length, &extents, &n), 0);
+	while (addr < end && found == expected) {
+		while (b < count && done >= blocks[b].size)
+			done -= blocks[b++].size;
+		igt_assert_f(b < count, "%s: object of %" PRIu64 " KiB: its blocks are too few\n",
+			     view->target->name, view->bo->size / KiB);
+		while (extents[e].end <= addr)
+			e++;
+		expected = level_at(addr, end, blocks[b].offset + done, blocks[b].size - done,
+				    huge_faults);
+		found = extents[e].level;
+		addr += entry_sizes[expected];
+		done += entry_sizes[expected];
+	}
+	free(extents);
+	free(blocks);
+	addr -= entry_sizes[expected];
+	igt_assert_f(found == expected,
+		     "%s: object of %" PRIu64 " KiB in %zu blocks, offset %#" PRIx64
+		     ": found %s, expected %s (at %#" PRIxPTR " of a mapping of %zu KiB at %p)\n",
+		     view->target->name, view->bo->size / KiB, count,
+		     view->first + (addr - (uintptr_t)view->addr), bo_level_name(found),
+		     bo_level_name(expected), addr, view->length / KiB, view->addr);
+}
+
+size_t count_blocks(const struct bo *bo)
+{
+	struct drm_vttm_block *blocks;
+	size_t count;
+
+	igt_assert_eq(vttm_blocks(bo, &blocks, &count), 0);
+	free(blocks);
+	return count;
+}
+
+/*
+ * Unplug
+ */
+
+void vttm_address(const struct target *target, char *address, size_t size)
+{
+	char path[64], real[PATH_MAX];
+	struct stat st;
+
+	igt_assert_eq(fstat(target->fd, &st), 0);
+	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/device", major(st.st_rdev),
+		 minor(st.st_rdev));
+	igt_assert(realpath(path, real));
+	snprintf(address, size, "%s", strrchr(real, '/') + 1);
+}
+
+static void write_address(const char *name, const char *address)
+{
+	char path[64];
+	int ret;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/vttm/%s", name);
+	ret = write_value(path, address);
+	igt_assert_f(!ret, "%s to %s: %s\n", address, path, strerror(-ret));
+}
+
+void vttm_unplug(const char *address)
+{
+	write_address("unbind", address);
+}
+
+void vttm_plug(struct target *target, const char *address)
+{
+	char path[64];
+	struct dirent *entry;
+	DIR *dir;
+	int card = -1;
+
+	if (target->fd >= 0)
+		close(target->fd);
+	write_address("bind", address);
+
+	/* Another number, if somebody still uses what was there before. */
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/drm", address);
+	dir = opendir(path);
+	igt_assert_f(dir, "%s: no card after binding\n", address);
+	while (card < 0 && (entry = readdir(dir)))
+		sscanf(entry->d_name, "card%d", &card);
+	closedir(dir);
+	target->card = card;
+	target->fd = bo_open_card(card);
+	igt_assert_f(target->fd >= 0, "%s: card%d does not open: %s\n", target->name, card,
+		     strerror(-target->fd));
+}

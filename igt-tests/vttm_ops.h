@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What tests of vttm share: the entries that an object's blocks allow, and a device that is
+ * unplugged and plugged in again.
+ */
+#ifndef VTTM_OPS_H
+#define VTTM_OPS_H
+
+#include "ttm_huge.h"
+#include "vttm.h"
+
+#define SYSTEM	DRM_VTTM_DOMAIN_SYSTEM
+#define GTT	DRM_VTTM_DOMAIN_GTT
+#define VRAM	DRM_VTTM_DOMAIN_VRAM
+#define TINY	DRM_VTTM_DOMAIN_TINY
+#define ANY	(SYSTEM | GTT | VRAM | TINY)
+
+/* Whether the target stands for a vttm device; it has a target for each placement. */
+bool is_vttm(const struct target *target);
+/* A dynamic subtest for each device. */
+#define igt_dynamic_vttm(t)							\
+	for_each_target(t)							\
+		if (is_vttm(t))							\
+			igt_dynamic((t)->name)
+
+const char *domain_name(uint32_t domain);
+
+/* The domain that the object is in now. */
+uint32_t domain_of(const struct bo *bo);
+size_t count_blocks(const struct bo *bo);
+
+/*
+ * Asserts that each entry of a view, all of whose pages were touched, is as large as the blocks of
+ * its object, the addresses, the ends of the view and the switch at @huge_faults allow.
+ */
+void assert_entries(const struct view *view, int huge_faults);
+
+/* Name of the device's folder in /sys/bus/pci/devices. */
+void vttm_address(const struct target *target, char *address, size_t size);
+/* Takes the device away, in use or not. */
+void vttm_unplug(const char *address);
+/* The device is there again, and the target open; maybe as another card. */
+void vttm_plug(struct target *target, const char *address);
+
+#endif
