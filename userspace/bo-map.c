@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * Maps one buffer object, touches every page of it and reports what that took:
- * page faults, page tables, and the entries that map it. What to run on a GPU to
+ * Maps a buffer object, or one for each of some threads, touches every page and reports what
+ * that took: page faults, page tables, and the entries that map them. What to run on a GPU to
  * see whether its objects get huge page-table entries.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,9 +26,11 @@ static const char usage[] =
 "  -s, --size=MIB               its size in MiB (default 256)\n"
 "  -m, --misalign               map it one page beside a huge boundary, so that only\n"
 "                               4 KiB entries fit\n"
+"  -t, --threads=N              N threads at once, each on an object of its own; what is\n"
+"                               shown is the sum of all (default 1)\n"
 "  -f, --huge-faults=0|1|2      set ttm.huge_faults first, and back at the end\n"
 "  -c, --csv                    one line: driver,placement,size_mib,huge_faults,\n"
-"                               faults,pgtable_kib,pte,pmd,pud,instructions\n"
+"                               faults,pgtable_kib,pte,pmd,pud,instructions,threads\n"
 "  -h, --help                   this text\n"
 "\n"
 "\"instructions\" are nanoseconds spent on the first touch of every page beyond those\n"
@@ -76,15 +79,42 @@ static void await_tick(void)
 		last = t;
 }
 
+#define MAX_THREADS 64
+
+/* What a thread maps and touches, the first of them in the main thread. */
+static struct mapping {
+	pthread_t thread;
+	struct bo bo;
+	volatile char *map;
+} mappings[MAX_THREADS];
+
+static int threads = 1;
+static pthread_barrier_t barrier;
+
 /* A write to each page, as cheap as it gets: what is left is the faults. */
-static uint64_t touch(volatile char *map, uint64_t size)
+static void touch(const struct mapping *m)
+{
+	pthread_barrier_wait(&barrier);
+	for (uint64_t i = 0; i < m->bo.size; i += BO_PTE_SIZE)
+		m->map[i] = i >> 12;
+	pthread_barrier_wait(&barrier);
+}
+
+static void *touch_twice(void *mapping)
+{
+	touch(mapping);
+	touch(mapping);
+	return NULL;
+}
+
+/* All threads together */
+static uint64_t timed_touch(void)
 {
 	uint64_t start;
 
 	await_tick();
 	start = now();
-	for (uint64_t i = 0; i < size; i += BO_PTE_SIZE)
-		map[i] = i >> 12;
+	touch(&mappings[0]);
 	return now() - start;
 }
 
@@ -118,6 +148,7 @@ int main(int argc, char **argv)
 		{ "placement", required_argument, NULL, 'p' },
 		{ "size", required_argument, NULL, 's' },
 		{ "misalign", no_argument, NULL, 'm' },
+		{ "threads", required_argument, NULL, 't' },
 		{ "huge-faults", required_argument, NULL, 'f' },
 		{ "csv", no_argument, NULL, 'c' },
 		{ "help", no_argument, NULL, 'h' },
@@ -125,15 +156,13 @@ int main(int argc, char **argv)
 	};
 	enum bo_placement placement = BO_VRAM;
 	uint64_t size = 256, kib, faults, instructions, again;
-	struct bo_levels levels;
+	struct bo_levels levels = { 0 };
 	int huge_faults = -1;
 	bool csv = false, misalign = false;
 	int fd, opt, err;
 	int64_t wrong;
-	struct bo bo;
-	void *map;
 
-	while ((opt = getopt_long(argc, argv, "p:s:mf:ch", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "p:s:mt:f:ch", options, NULL)) != -1) {
 		switch (opt) {
 		case 'p':
 			if (!strcmp(optarg, "vram"))
@@ -148,6 +177,9 @@ int main(int argc, char **argv)
 			break;
 		case 'm':
 			misalign = true;
+			break;
+		case 't':
+			threads = parse_number(optarg, "threads", 1, MAX_THREADS);
 			break;
 		case 'f':
 			huge_faults = parse_number(optarg, "huge-faults", 0, 2);
@@ -191,38 +223,60 @@ int main(int argc, char **argv)
 			huge_faults = 0;
 	}
 
-	err = bo_create(fd, placement, size << 20, &bo);
-	if (err)
-		die("cannot create %llu MiB in %s: %s", (unsigned long long)size,
-		    bo_placement_name(placement), strerror(-err));
-	map = bo_map(&bo, misalign ? misaligned_address(bo.size) : NULL, bo.size,
-		     PROT_READ | PROT_WRITE, misalign ? MAP_FIXED_NOREPLACE : 0);
-	if (map == MAP_FAILED)
-		die("cannot map the object: %s", strerror(errno));
+	pthread_barrier_init(&barrier, NULL, threads);
+	for (struct mapping *m = mappings; m < mappings + threads; m++) {
+		err = bo_create(fd, placement, size << 20, &m->bo);
+		if (err)
+			die("cannot create %llu MiB in %s: %s", (unsigned long long)size,
+			    bo_placement_name(placement), strerror(-err));
+		m->map = bo_map(&m->bo, misalign ? misaligned_address(m->bo.size) : NULL,
+				m->bo.size, PROT_READ | PROT_WRITE,
+				misalign ? MAP_FIXED_NOREPLACE : 0);
+		if (m->map == MAP_FAILED)
+			die("cannot map the object: %s", strerror(errno));
+	}
+	for (struct mapping *m = mappings + 1; m < mappings + threads; m++) {
+		err = pthread_create(&m->thread, NULL, touch_twice, m);
+		if (err)
+			die("cannot start a thread: %s", strerror(err));
+	}
+	/* Until all of them wait at the barrier */
+	if (threads > 1)
+		usleep(100000);
 
 	/* Pages of this program that the loop needs are there from now on. */
 	now();
 	bo_pgtable_kib();
 	kib = bo_pgtable_kib();
 	faults = bo_faults();
-	instructions = touch(map, bo.size);
+	instructions = timed_touch();
 	faults = bo_faults() - faults;
 	/* A coarse clock may find the second one longer. */
-	again = touch(map, bo.size);
+	again = timed_touch();
 	instructions = instructions > again ? instructions - again : 0;
 	kib = bo_pgtable_kib() - kib;
 
-	err = bo_levels(map, bo.size, &levels);
-	if (err)
-		die("cannot read the page tables from debugfs: %s", strerror(-err));
+	for (struct mapping *m = mappings; m < mappings + threads; m++) {
+		void *map = (void *)m->map;
+		struct bo_levels one;
 
-	bo_fill(map, 0, bo.size, BO_EVERY_PAGE, size);
-	wrong = bo_check(map, 0, bo.size, BO_EVERY_PAGE, size);
-	if (wrong >= 0)
-		die("wrong contents at byte %lld", (long long)wrong);
+		if (m != mappings)
+			pthread_join(m->thread, NULL);
+		err = bo_levels(map, m->bo.size, &one);
+		if (err)
+			die("cannot read the page tables from debugfs: %s", strerror(-err));
+		levels.pte += one.pte;
+		levels.pmd += one.pmd;
+		levels.pud += one.pud;
 
-	printf(csv ? "%s,%s%s,%llu,%d,%llu,%llu,%llu,%llu,%llu,%llu\n" :
-	       "%1$s, object of %2$s%3$s memory, %4$llu MiB, ttm.huge_faults=%5$d\n"
+		bo_fill(map, 0, m->bo.size, BO_EVERY_PAGE, size);
+		wrong = bo_check(map, 0, m->bo.size, BO_EVERY_PAGE, size);
+		if (wrong >= 0)
+			die("wrong contents at byte %lld", (long long)wrong);
+	}
+
+	printf(csv ? "%s,%s%s,%llu,%d,%llu,%llu,%llu,%llu,%llu,%llu,%d\n" :
+	       "%1$s, object of %2$s%3$s memory, %4$llu MiB, ttm.huge_faults=%5$d, %12$d thread(s)\n"
 	       "  faults        %6$llu\n"
 	       "  page tables   %7$llu KiB\n"
 	       "  PTE entries   %8$llu\n"
@@ -233,9 +287,11 @@ int main(int argc, char **argv)
 	       (unsigned long long)size,
 	       huge_faults, (unsigned long long)faults, (unsigned long long)kib,
 	       (unsigned long long)levels.pte, (unsigned long long)levels.pmd,
-	       (unsigned long long)levels.pud, (unsigned long long)instructions);
+	       (unsigned long long)levels.pud, (unsigned long long)instructions, threads);
 
-	munmap(map, bo.size);
-	bo_destroy(&bo);
+	for (struct mapping *m = mappings; m < mappings + threads; m++) {
+		munmap((void *)m->map, m->bo.size);
+		bo_destroy(&m->bo);
+	}
 	return 0;
 }
