@@ -13,10 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bo.h"
+#include "timing.h"
 
 static const char usage[] =
 "Usage: bo-map [OPTION]... DEVICE\n"
@@ -56,27 +56,6 @@ static void die(const char *format, ...)
 	va_end(args);
 	fputc('\n', stderr);
 	exit(EXIT_FAILURE);
-}
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
-
-/*
- * Returns right after a timer interrupt, so that the next one, which would be counted as
- * thousands of instructions, is as far away as can be.
- */
-static void await_tick(void)
-{
-	const uint64_t start = now(), longest = 20000000, interrupt = 2000;
-	uint64_t last = start, t;
-
-	while ((t = now()) - last < interrupt && t - start < longest)
-		last = t;
 }
 
 #define MAX_THREADS 64
