@@ -13,7 +13,8 @@ base := $(abspath build/linux-base)
 root := build/root.img
 
 packages := bc bison build-essential ccache debian-archive-keyring flex gdb genext2fs \
-	gnuplot-nox libdrm-dev libelf-dev libssl-dev mmdebstrap pkg-config python3-ply python3 \
+	gnuplot-nox libdrm-dev libegl-dev libelf-dev libgbm-dev libgles-dev libssl-dev mmdebstrap \
+	netpbm pkg-config python3-ply python3 \
 	qemu-system-gui qemu-system-x86 shellcheck xz-utils
 
 export CCACHE_DIR ?= $(cache)/ccache
@@ -23,17 +24,19 @@ export CCACHE_NOHASHDIR = 1
 cflags := -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags libdrm 2>/dev/null)
 bo := userspace/bo.c userspace/bo.h
 
-.PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo baseline check \
-	check-configs check-static check-without soak upstream-baseline clients tests \
+.PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo baseline pictures check \
+	check-configs check-pae check-static check-without soak upstream-baseline clients tests \
 	selftests clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
 	@echo "make baseline      the same objects on the unpatched kernel, compared with the last demo"
+	@echo "make pictures      let Mesa's clients draw with and without huge entries, and compare"
 	@echo "make check         run the tests (debug kernel, igt_runner); T=REGEX for some of them"
 	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
 	@echo "make check-configs build what the series touches in other configurations; T=NAMES,"
 	@echo "                   or PATCHES=each for one configuration after each patch"
+	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
 	@echo "make soak          threads and moving objects for 10 minutes, under KASAN"
 	@echo "make check-static  series applies, checkpatch, patches match the tree, shellcheck"
 	@echo "make shell         a prompt in the guest; KERNEL=debug|plain|base (default plain)"
@@ -70,11 +73,24 @@ root: $(root)
 $(root): guest/mkroot guest/root.packages | setup
 	@guest/mkroot $@
 
-build/bo-map: userspace/bo-map.c $(bo) | setup
-	@mkdir -p build
-	gcc $(cflags) -o $@ $(filter %.c,$^) $(shell pkg-config --libs libdrm)
+libs := libdrm
+build/gbm-render: libs += gbm egl glesv2
 
-clients: build/bo-map
+build/bo-map build/gbm-render build/scanout: build/%: userspace/%.c userspace/ppm.h $(bo) | setup
+	@mkdir -p build
+	gcc $(cflags) -pthread -o $@ $< userspace/bo.c $(shell pkg-config --cflags --libs $(libs)) -lm
+
+build/drm-levels.so: userspace/drm-levels.c $(bo) | setup
+	@mkdir -p build
+	gcc $(cflags) -fPIC -shared -o $@ $(filter %.c,$^) $(shell pkg-config --libs $(libs))
+
+build/tlb-model: userspace/tlb-model.c userspace/ptdump.h userspace/bo.h | setup
+	@mkdir -p build
+	gcc $(cflags) -o $@ $<
+
+mesa_clients := build/gbm-render build/scanout build/drm-levels.so
+
+clients: build/bo-map build/tlb-model $(mesa_clients)
 
 # ---- igt-tests ----
 
@@ -127,8 +143,14 @@ check-configs: tree
 	@guest/tree base $(tree) $(if $(PATCHES),$(abspath build/linux-each),$(base))
 	@guest/check-configs $(if $(PATCHES),--$(PATCHES) $(tree) build/linux-each,$(tree) $(base) $(T))
 
-check-static: tree
+# i386 kernel and program; the one for x86-64 has no 32-bit C library.
+check-pae: tree
+	@guest/setup gcc-i686-linux-gnu libc6-dev-i386-cross
+	@igt-tests/check-pae $(tree)
+
+check-static: tree build/tlb-model
 	@igt-tests/check-static $(tree)
+	@userspace/tlb-model-test build/tlb-model
 
 # ---- the main job ----
 
@@ -141,14 +163,26 @@ define map-objects
 @mv results/$(1)/output results/$(1).csv
 endef
 
-demo: kernel clients $(root)
+demo: kernel build/bo-map $(root)
 	$(call map-objects,demo,$(tree))
 	@userspace/demo-report results/demo.csv results/demo
 
 # What the switch costs when it is off: the same client on the unpatched kernel.
-baseline: base-kernel clients $(root)
+baseline: base-kernel build/bo-map $(root)
 	$(call map-objects,baseline,$(base),SWITCHES=0)
 	@userspace/demo-compare results/baseline.csv results/demo.csv
+
+# What Mesa draws through huge entries and through 4 KiB ones; scaled down for docs/pictures.
+pictures: kernel $(mesa_clients) $(root)
+	@mkdir -p results/pictures && cp $(mesa_clients) userspace/pictures results/pictures
+	@echo "drawing in the guest, about three minutes"
+	@guest/run --timeout 1200 --kernel $(tree)/.plain/arch/x86/boot/bzImage \
+		--share results/pictures -- ./pictures; status=$$?; \
+		cat results/pictures/output; exit $$status
+	@cd results/pictures && pngtopnm kmscube-radeon-2.png >kmscube-radeon-2.ppm && \
+		for picture in *-2.ppm; do \
+			pamscale -xsize 640 $$picture | pnmtopng -compression 9 >$${picture%-2.ppm}.png || exit; \
+		done
 
 KERNEL ?= plain
 shell: $(if $(filter base,$(KERNEL)),base-kernel,$(if $(filter debug,$(KERNEL)),debug-kernel,kernel)) \
