@@ -742,6 +742,7 @@ static void run_sequence(struct target *target, unsigned int number)
 
 	/* On the console, which tells it even if the kernel stops here */
 	igt_kmsg(KMSG_INFO "%s: seed %u%s\n", target->name, number, unplug ? ", unplug" : "");
+	say(p, "%s", unplug ? "with unplug" : "without unplug");
 	set_huge_faults(HUGE_PUD);
 	shared->unplugged = false;
 	vttm_address(target, address, sizeof(address));

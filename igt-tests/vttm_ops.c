@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "vttm_ops.h"
 
-#include <dirent.h>
 #include <limits.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -131,23 +130,16 @@ void vttm_unplug(const char *address)
 void vttm_plug(struct target *target, const char *address)
 {
 	char path[64];
-	struct dirent *entry;
-	DIR *dir;
-	int card = -1;
 
 	if (target->fd >= 0)
 		close(target->fd);
 	write_address("bind", address);
 
-	/* Another number, if somebody still uses what was there before. */
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/drm", address);
-	dir = opendir(path);
-	igt_assert_f(dir, "%s: no card after binding\n", address);
-	while (card < 0 && (entry = readdir(dir)))
-		sscanf(entry->d_name, "card%d", &card);
-	closedir(dir);
-	target->card = card;
-	target->fd = bo_open_card(card);
-	igt_assert_f(target->fd >= 0, "%s: card%d does not open: %s\n", target->name, card,
-		     strerror(-target->fd));
+	/* It has another number as long as somebody uses what was there before. */
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/drm/card%d", address, target->card);
+	igt_assert_f(!access(path, F_OK), "%s: not card%d any more: something is still in use\n",
+		     target->name, target->card);
+	target->fd = bo_open_card(target->card);
+	igt_assert_f(target->fd >= 0, "%s: card%d does not open: %s\n", target->name,
+		     target->card, strerror(-target->fd));
 }

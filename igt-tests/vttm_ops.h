@@ -39,7 +39,7 @@ void assert_entries(const struct view *view, int huge_faults);
 void vttm_address(const struct target *target, char *address, size_t size);
 /* Takes the device away, in use or not. */
 void vttm_unplug(const char *address);
-/* The device is there again, and the target open; maybe as another card. */
+/* Brings it back, and opens the target; nobody else may have the card of before open. */
 void vttm_plug(struct target *target, const char *address);
 
 #endif
