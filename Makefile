@@ -60,14 +60,14 @@ patches:
 	@guest/tree export $(tree)
 
 kernel: tree
-	@guest/kernel $(tree) .plain guest/kernel.config $(FRAGMENTS)
+	@guest/kernel $(tree) .plain guest/kernel.config guest/peers.config $(FRAGMENTS)
 
 debug-kernel: tree
 	@guest/kernel $(tree) .debug guest/kernel.config guest/debug.config $(FRAGMENTS)
 
 base-kernel: tree
 	@guest/tree base $(tree) $(base)
-	@guest/kernel $(base) .plain guest/kernel.config $(FRAGMENTS)
+	@guest/kernel $(base) .plain guest/kernel.config guest/peers.config $(FRAGMENTS)
 
 root: $(root)
 $(root): guest/mkroot guest/root.packages | setup
