@@ -420,6 +420,21 @@ const char *bo_driver(int fd)
 	return driver ? driver->name : "";
 }
 
+int bo_device(int fd, char *path, size_t size)
+{
+	char link[128], *found;
+	int ret = device_path(fd, "", link, sizeof(link));
+
+	if (ret)
+		return ret;
+	found = realpath(link, NULL);
+	if (!found)
+		return -errno;
+	snprintf(path, size, "%s", found);
+	free(found);
+	return 0;
+}
+
 const char *bo_placement_name(enum bo_placement placement)
 {
 	return placement == BO_VRAM ? "vram" : "system";

@@ -37,6 +37,9 @@ int bo_open_card(int index);
 /* Name of the driver behind @fd ("qxl", "radeon", "vttm"); "" if this file does not know the driver. */
 const char *bo_driver(int fd);
 
+/* The device's folder in sysfs, which ends with the name of the device. */
+int bo_device(int fd, char *path, size_t size);
+
 /* "vram" or "system". */
 const char *bo_placement_name(enum bo_placement placement);
 
