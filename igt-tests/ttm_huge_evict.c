@@ -208,6 +208,19 @@ static void test_zap(const struct target *target)
 	igt_assert_eq(where, BO_VRAM);
 }
 
+static void evict_all(const struct crowd *crowd)
+{
+	enum bo_placement where;
+
+	/* Where the oldest make room for others, the youngest goes last. */
+	for (int i = crowd->count - 1; i >= 0; i--) {
+		igt_assert_eq(bo_where(&crowd->bo[i], &where), 0);
+		if (where == BO_VRAM)
+			igt_assert_eq(bo_evict(&crowd->bo[i]), 0);
+	}
+	igt_assert_eq(count_in(crowd, BO_SYSTEM), crowd->count);
+}
+
 /*
  * Processes
  */
@@ -293,9 +306,7 @@ static void test_processes(const struct target *target)
 
 		for (int i = 0; i < 3 && !ret; i++) {
 			usleep(200 * 1000);
-			/* The youngest goes last. */
-			igt_assert_eq(bo_evict(&crowd.bo[crowd.count - 1]), 0);
-			igt_assert_eq(count_in(&crowd, BO_SYSTEM), crowd.count);
+			evict_all(&crowd);
 			usleep(200 * 1000);
 			for (int j = 0; j < crowd.count && !ret; j++)
 				ret = bo_return_to_vram(&crowd.bo[j]);
@@ -410,6 +421,10 @@ static void test_unaligned_room(const struct target *target)
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	igt_assert(pieces->addr != MAP_FAILED);
 	pieces->addr = (char *)(((uintptr_t)pieces->addr + STRIDE - 1) & ~(STRIDE - 1));
+
+	/* Skips where they are in pieces. */
+	add_piece(pieces);
+	place_of(&pieces->bo[0]);
 
 	/* VRAM is full once somebody had to go. */
 	do {

@@ -18,12 +18,15 @@ extern "C" {
  *   that is not 0, a size or alignment that is none, a domain that the object or
  *   the device does not have;
  * - EFAULT: an address is not accessible;
- * - ENOMEM: no system memory; ENOSPC: no room in any of the domains;
+ * - ENOMEM: no system memory;
+ * - ENOSPC: no room in any of the domains, not even after other objects had to
+ *   make room, apart from those that somebody else uses just then;
  * - EBUSY: the object is pinned, because another driver uses its dma-buf;
  * - EINTR: a signal came while waiting; the call is to be repeated as it is;
  * - ENODEV: the device was unplugged.
  *
- * On any of these nothing has changed, unless said otherwise below.
+ * On any of these nothing has changed but that other objects may have had to make room,
+ * unless said otherwise below.
  */
 
 /**
@@ -187,7 +190,8 @@ struct drm_vttm_move {
  * struct drm_vttm_evict_all - move all objects out of a domain
  *
  * Argument of %DRM_IOCTL_VTTM_EVICT_ALL. They go where they would go to make room.
- * Pinned objects stay. After an error some may have been moved.
+ * Pinned objects stay. Waits for those that are busy, whatever signals come. After an
+ * error some may have been moved.
  */
 struct drm_vttm_evict_all {
 	/**
@@ -295,8 +299,8 @@ enum drm_vttm_dirty_op {
  * struct drm_vttm_dirty - track writes to an object
  *
  * Argument of %DRM_IOCTL_VTTM_DIRTY. A page is dirty if it was written to through a user space
- * mapping since it was clean. While an object is tracked, its mappings have no huge
- * page-table entries. Moves change nothing about it.
+ * mapping since it was clean. While an object is tracked, writable mappings of it have no
+ * huge page-table entries. Moves change nothing about it.
  */
 struct drm_vttm_dirty {
 	/** @handle: in: GEM handle */
