@@ -35,7 +35,7 @@
 #define SIZE		(8 * MiB)
 #define OBJECT		((char *)0x40000000)	/* always maps an object */
 #define MIXED		((char *)0x50000000)	/* an object or anonymous memory */
-#define VRAM		(64 * MiB)
+#define VRAM		(128 * MiB)	/* 64 of surfaces, and where they go next */
 #define FILLERS		32
 
 /* mm/gup_test.h */
