@@ -41,7 +41,11 @@ static uint64_t now(void)
  */
 struct busy {
 	volatile bool begun, over;
-	volatile uint64_t waits_since;	/* the victim, in its fault */
+	/* Two more processes touch the object. */
+	struct toucher {
+		volatile uint64_t since;	/* in the access that it is at */
+		volatile uint64_t free;		/* until when it had to wait */
+	} victim, witness;
 };
 
 static uint64_t large_size(const struct target *target)
@@ -209,8 +213,8 @@ static void test_handlers(const struct target *target)
 	assert_no_kernel_warning(target);
 }
 
-/* Touches an object again and again, and says when it waits. */
-static pid_t fork_victim(const struct view *view, struct busy *busy)
+/* Touches the object again and again, and says when it waits. */
+static pid_t fork_toucher(const struct view *view, struct toucher *toucher)
 {
 	pid_t pid = fork();
 
@@ -218,36 +222,47 @@ static pid_t fork_victim(const struct view *view, struct busy *busy)
 	if (pid)
 		return pid;
 	for (;;) {
-		busy->waits_since = now();
+		toucher->since = now();
 		(void)*(volatile char *)view->addr;
-		busy->waits_since = 0;
+		if (now() - toucher->since > LONG_WAIT)
+			toucher->free = now();
 	}
 }
 
-/* Kills the victim once it has waited for a while. Returns whether the object was still busy. */
-static bool kill_waiting(pid_t pid, const struct busy *busy)
+static void kill_toucher(pid_t pid)
 {
-	bool early = false;
 	int status;
 
-	while (!busy->over && !early) {
-		uint64_t since = busy->waits_since;
-
-		if (since && now() - since > LONG_WAIT / 4) {
-			kill(pid, SIGKILL);
-			igt_assert(waitpid(pid, &status, 0) == pid);
-			early = !busy->over;
-			pid = 0;
-			break;
-		}
-		usleep(500);
-	}
-	if (pid) {
-		kill(pid, SIGKILL);
-		igt_assert(waitpid(pid, &status, 0) == pid);
-	}
+	kill(pid, SIGKILL);
+	igt_assert(waitpid(pid, &status, 0) == pid);
 	igt_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	return early;
+}
+
+/*
+ * Kills the victim when it and the witness have waited for a while. Returns whether it was gone
+ * in less than half of the time that the witness still had to wait.
+ */
+static bool kill_waiting(const struct view *view, struct busy *busy)
+{
+	pid_t victim = fork_toucher(view, &busy->victim);
+	pid_t witness = fork_toucher(view, &busy->witness);
+	uint64_t from = 0, gone = 0;
+
+	while (!busy->over && !gone) {
+		from = now();
+		if (busy->victim.since && from - busy->victim.since > LONG_WAIT / 4 &&
+		    busy->witness.since && from - busy->witness.since > LONG_WAIT / 4) {
+			kill_toucher(victim);
+			gone = now();
+		} else {
+			usleep(500);
+		}
+	}
+	if (!gone)
+		kill_toucher(victim);
+	end_busy(view);
+	kill_toucher(witness);
+	return gone && busy->witness.free > from && gone - from < (busy->witness.free - from) / 2;
 }
 
 /**
@@ -266,8 +281,7 @@ static void test_kill(const struct target *target)
 		struct view view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
 
 		keep_busy(&view, busy);
-		early = kill_waiting(fork_victim(&view, busy), busy);
-		end_busy(&view);
+		early = kill_waiting(&view, busy);
 		unmap(&view);
 		bo_destroy(&bo);
 	}
