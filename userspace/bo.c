@@ -216,7 +216,8 @@ static int qxl_return_to_vram(const struct bo *bo)
 
 		if (fd < 0)
 			continue;
-		if (!fstat(fd, &other) && other.st_rdev != self.st_rdev) {
+		/* A driver that this file does not know (vgem) may fail in another way. */
+		if (!fstat(fd, &other) && other.st_rdev != self.st_rdev && *bo_driver(fd)) {
 			drmPrimeFDToHandle(fd, dmabuf, &handle);
 			ret = errno == ENOSYS ? 0 : -errno;
 		}
