@@ -161,7 +161,7 @@ check-static: tree build/tlb-model
 define map-objects
 @mkdir -p results/$(1) && cp build/bo-map userspace/demo results/$(1)
 @echo "mapping objects in the guest, about a minute"
-@guest/run --icount --mem 3072 --kernel $(2)/.plain/arch/x86/boot/bzImage \
+@guest/run --icount --vttm --mem 3072 --kernel $(2)/.plain/arch/x86/boot/bzImage \
 	--share results/$(1) -- env $(3) ./demo
 @mv results/$(1)/output results/$(1).csv
 endef

@@ -35,6 +35,9 @@
  * SUBTEST: protect
  * Description: After mprotect() of a page in the middle of 1 GiB the page obeys and all is right
  *
+ * SUBTEST: protect-whole
+ * Description: Read-only and back, 1 GiB that was written to is still one entry and takes no fault
+ *
  * SUBTEST: move
  * Description: mremap() of a page in the middle of 1 GiB leaves the rest mapped and right
  *
@@ -169,6 +172,22 @@ static void test_part(int fd, const char *what)
 	munmap(map, GiB);
 }
 
+static void test_protect_whole(int fd)
+{
+	char *map = map_bar(fd, GiB, GiB, 0, MAP_SHARED);
+	uint64_t faults;
+
+	fill_pages(map, GiB);
+	igt_assert_eq(mprotect(map, GiB, PROT_READ), 0);
+	igt_assert_eq(signal_of_write(map), SIGSEGV);
+	igt_assert_eq(mprotect(map, GiB, PROT_READ | PROT_WRITE), 0);
+	faults = bo_faults();
+	fill_pages(map, GiB);
+	igt_assert_eq_u64(bo_faults() - faults, 0);
+	assert_entries(map, GiB, 1, 0, 0);
+	munmap(map, GiB);
+}
+
 int igt_main()
 {
 	static const char * const parts[] = { "hole", "protect", "move" };
@@ -195,6 +214,10 @@ int igt_main()
 		igt_subtest_f("%s", parts[i])
 			test_part(fd, parts[i]);
 	}
+
+	igt_describe("A 1 GiB entry that was written to is read-only for a while");
+	igt_subtest("protect-whole")
+		test_protect_whole(fd);
 
 	igt_describe("Private mappings have 4 KiB entries");
 	igt_subtest("private") {
