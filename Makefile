@@ -22,22 +22,25 @@ export CCACHE_MAXSIZE ?= 5G
 export CCACHE_NOHASHDIR = 1
 
 cflags := -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags libdrm 2>/dev/null)
-bo := userspace/bo.c userspace/bo.h
+bo := userspace/bo.c userspace/bo.h userspace/vttm.h userspace/vttm_drm.h
 
-.PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo baseline pictures check \
+.PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo baseline bench pictures check \
 	check-configs check-pae check-static check-without soak upstream-baseline clients tests \
 	selftests clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
 	@echo "make baseline      the same objects on the unpatched kernel, compared with the last demo"
+	@echo "make bench         what mapping costs in instructions, beside vfio, sysfs, hugetlb and others"
 	@echo "make pictures      let Mesa's clients draw with and without huge entries, and compare"
 	@echo "make check         run the tests (debug kernel, igt_runner); T=REGEX for some of them"
 	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
 	@echo "make check-configs build what the series touches in other configurations; T=NAMES,"
 	@echo "                   or PATCHES=each for one configuration after each patch"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
-	@echo "make soak          threads and moving objects for 10 minutes, under KASAN"
+	@echo "make soak          threads and moving objects for 10 minutes, random operations for an hour,"
+	@echo "                   under KASAN; SOAK=SECONDS for each of four targets, MODEL=SECONDS for each"
+	@echo "                   of two, SEED=N"
 	@echo "make check-static  series applies, checkpatch, patches match the tree, shellcheck"
 	@echo "make shell         a prompt in the guest; KERNEL=debug|plain|base (default plain)"
 	@echo "make tree          get Linux 7.3 and apply the series"
@@ -76,7 +79,8 @@ $(root): guest/mkroot guest/root.packages | setup
 libs := libdrm
 build/gbm-render: libs += gbm egl glesv2
 
-build/bo-map build/gbm-render build/scanout: build/%: userspace/%.c userspace/ppm.h $(bo) | setup
+build/bo-map build/bench build/gbm-render build/scanout: build/%: userspace/%.c userspace/ppm.h \
+		userspace/timing.h $(bo) | setup
 	@mkdir -p build
 	gcc $(cflags) -pthread -o $@ $< userspace/bo.c $(shell pkg-config --cflags --libs $(libs)) -lm
 
@@ -90,7 +94,7 @@ build/tlb-model: userspace/tlb-model.c userspace/ptdump.h userspace/bo.h | setup
 
 mesa_clients := build/gbm-render build/scanout build/drm-levels.so
 
-clients: build/bo-map build/tlb-model $(mesa_clients)
+clients: build/bo-map build/bench build/tlb-model $(mesa_clients)
 
 # ---- igt-tests ----
 
@@ -121,18 +125,20 @@ check: debug-kernel tests selftests $(root)
 check-without: debug-kernel tests $(root)
 	@igt-tests/check-without $(tree) $(T)
 
-# Half of the time for each of two cards. SEED=N repeats the order of a run.
-SOAK ?= 300
+# Seconds for each target: two qxl and two vttm, and two vttm. SEED=N repeats a run.
+SOAK ?= 150
+MODEL ?= 1800
 soak: tree tests $(root)
 	@guest/kernel $(tree) .kasan guest/kernel.config guest/series.config guest/debug.config \
 		guest/kasan.config $(FRAGMENTS)
-	@mkdir -p results/soak && cp build/tests/ttm_huge_stress results/soak
+	@mkdir -p results/soak && cp build/tests/ttm_huge_stress build/tests/ttm_huge_model results/soak
 # Four levels of page tables, as KASAN is wrong about the address of what an early interrupt
 # touches while the kernel finds out that the CPU has five.
-	@guest/run --mem 6144 --cpu max,-la57 --timeout $$((3 * $(SOAK) + 1800)) --share results/soak \
-		--kernel $(tree)/.kasan/arch/x86/boot/bzImage -- \
-		./ttm_huge_stress --seconds $(SOAK) $(if $(SEED),--seed $(SEED))
-	@grep -a touches results/soak/output
+	@guest/run --vttm --mem 6144 --cpu max,-la57 --timeout $$((5 * $(SOAK) + 3 * $(MODEL) + 1800)) \
+		--share results/soak --kernel $(tree)/.kasan/arch/x86/boot/bzImage -- sh -c \
+		'./ttm_huge_stress --seconds $(SOAK) $(if $(SEED),--seed $(SEED)) && \
+		./ttm_huge_model --seconds $(MODEL) $(if $(SEED),--seed $(SEED))'
+	@grep -aE 'touches|seeds' results/soak/output
 
 # What upstream's tests say without the series; to be written again for a new release.
 upstream-baseline: base-kernel tests selftests $(root)
@@ -175,6 +181,13 @@ baseline: base-kernel build/bo-map $(root)
 	$(call map-objects,baseline,$(base),SWITCHES=0)
 	@userspace/demo-compare results/baseline.csv results/demo.csv
 
+# Both kernels, side by side
+bench: kernel base-kernel build/bench $(root)
+	@mkdir -p results
+	@userspace/bench-run $(tree)/.plain/arch/x86/boot/bzImage \
+		$(base)/.plain/arch/x86/boot/bzImage results/bench
+	@userspace/bench-report results/bench.csv results/bench
+
 # What Mesa draws through huge entries and through 4 KiB ones; scaled down for docs/pictures.
 pictures: kernel $(mesa_clients) $(root)
 	@mkdir -p results/pictures && cp $(mesa_clients) userspace/pictures results/pictures
@@ -191,7 +204,7 @@ KERNEL ?= plain
 shell: $(if $(filter base,$(KERNEL)),base-kernel,$(if $(filter debug,$(KERNEL)),debug-kernel,kernel)) \
 		clients tests $(root)
 	@mkdir -p results/shell && cp build/bo-map build/tests/* results/shell
-	@guest/run --mem 3072 --vfio --share results/shell --kernel \
+	@guest/run --mem 3072 --vfio --vttm --share results/shell --kernel \
 		$(if $(filter base,$(KERNEL)),$(base)/.plain,$(tree)/.$(KERNEL))/arch/x86/boot/bzImage
 
 clean:
