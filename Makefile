@@ -22,7 +22,7 @@ export CCACHE_MAXSIZE ?= 5G
 export CCACHE_NOHASHDIR = 1
 
 cflags := -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags libdrm 2>/dev/null)
-bo := userspace/bo.c userspace/bo.h userspace/vttm.h userspace/vttm_drm.h
+bo := userspace/bo.c userspace/bo.h userspace/ptdump.h userspace/vttm.h userspace/vttm_drm.h
 
 .PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo baseline bench pictures check \
 	check-configs check-pae check-static check-without soak upstream-baseline clients tests \

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #define _GNU_SOURCE
 #include "bo.h"
+#include "ptdump.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -852,57 +853,9 @@ int64_t bo_check_reader(struct bo_reader *reader, uint64_t first, uint64_t lengt
  * Page tables
  */
 
-static const struct {
-	const char *name;
-	uint64_t size;
-} level_info[] = {
-	[BO_NONE] = { "none", 1 },
-	[BO_PTE] = { "pte", BO_PTE_SIZE },
-	[BO_PMD] = { "pmd", BO_PMD_SIZE },
-	[BO_PUD] = { "pud", BO_PUD_SIZE },
-};
-
 const char *bo_level_name(enum bo_level level)
 {
 	return level_info[level].name;
-}
-
-/*
- * One line of ptdump, for example
- * 0x00007f0000000000-0x00007f0010000000         256M USR RW PWT     PSE         NX pmd
- * What is not present has only the level.
- */
-static bool parse_extent(char *line, struct bo_extent *extent)
-{
-	enum bo_level level = BO_NONE;
-	bool present = false;
-	char *word, *save;
-
-	*extent = (struct bo_extent){ 0 };
-	if (sscanf(line, "0x%" SCNxPTR "-0x%" SCNxPTR, &extent->start, &extent->end) != 2)
-		return false;
-
-	strtok_r(line, " \n", &save);	/* the addresses */
-	strtok_r(NULL, " \n", &save);	/* the size */
-	while ((word = strtok_r(NULL, " \n", &save))) {
-		if (!strcmp(word, "RW") || !strcmp(word, "ro")) {
-			present = true;
-			extent->writable = word[0] == 'R';
-		} else if (!strcmp(word, "PWT") || !strcmp(word, "PCD") || !strcmp(word, "PAT")) {
-			if (extent->cache[0])
-				strcat(extent->cache, "+");
-			strcat(extent->cache, word);
-		}
-		for (enum bo_level l = BO_PTE; l <= BO_PUD; l++) {
-			if (!strcmp(word, level_info[l].name))
-				level = l;
-		}
-	}
-	if (present)
-		extent->level = level;
-	if (present && !extent->cache[0])
-		strcpy(extent->cache, "WB");
-	return true;
 }
 
 static bool same_kind(const struct bo_extent *a, const struct bo_extent *b)
