@@ -73,9 +73,12 @@ static pthread_barrier_t barrier;
 /* A write to each page, as cheap as it gets: what is left is the faults. */
 static void touch(const struct mapping *m)
 {
+	volatile char *map = m->map;
+	const uint64_t size = m->bo.size;
+
 	pthread_barrier_wait(&barrier);
-	for (uint64_t i = 0; i < m->bo.size; i += BO_PTE_SIZE)
-		m->map[i] = i >> 12;
+	for (uint64_t i = 0; i < size; i += BO_PTE_SIZE)
+		map[i] = i >> 12;
 	pthread_barrier_wait(&barrier);
 }
 
