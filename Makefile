@@ -79,8 +79,8 @@ $(root): guest/mkroot guest/root.packages | setup
 libs := libdrm
 build/gbm-render: libs += gbm egl glesv2
 
-build/bo-map build/bench build/gbm-render build/scanout: build/%: userspace/%.c userspace/ppm.h \
-		userspace/timing.h $(bo) | setup
+build/bo-map build/bench build/gbm-render build/scanout: build/%: userspace/%.c userspace/die.h \
+		userspace/ppm.h userspace/timing.h $(bo) | setup
 	@mkdir -p build
 	gcc $(cflags) -pthread -o $@ $< userspace/bo.c $(shell pkg-config --cflags --libs $(libs)) -lm
 
@@ -88,7 +88,7 @@ build/drm-levels.so: userspace/drm-levels.c $(bo) | setup
 	@mkdir -p build
 	gcc $(cflags) -fPIC -shared -o $@ $(filter %.c,$^) $(shell pkg-config --libs $(libs))
 
-build/tlb-model: userspace/tlb-model.c userspace/ptdump.h userspace/bo.h | setup
+build/tlb-model: userspace/tlb-model.c userspace/die.h userspace/ptdump.h userspace/bo.h | setup
 	@mkdir -p build
 	gcc $(cflags) -o $@ $<
 

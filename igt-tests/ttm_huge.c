@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -113,6 +114,15 @@ static bool kernel_has_warned(void)
 		fclose(f);
 	}
 	return taint & bad || lockdep_off();
+}
+
+void set_up_failing_pages(void)
+{
+	set_knob(FAIL_PAGES "verbose", "0");
+	set_knob(FAIL_PAGES "ignore-gfp-wait", "N");
+	set_knob(FAIL_PAGES "ignore-gfp-highmem", "N");
+	set_knob(FAIL_PAGES "min-order", "0");
+	set_knob(FAIL_PAGES "task-filter", "Y");
 }
 
 void assert_no_kernel_warning(const struct target *target)
@@ -342,6 +352,16 @@ struct view map_whole(const struct target *target, const struct bo *bo, int prot
 
 	/* Without this, nothing huge would be expected at an address that is no good for it. */
 	assert_congruent(&view);
+	return view;
+}
+
+struct view map_filled(const struct target *target, const struct bo *bo, uint64_t seed)
+{
+	struct view view = map_whole(target, bo, PROT_READ | PROT_WRITE);
+
+	touch(&view, true);
+	assert_levels(&view, HUGE_PUD);
+	fill(&view, view_step(&view), seed);
 	return view;
 }
 
@@ -708,6 +728,53 @@ void empty_page_pool(void)
 }
 
 /*
+ * Unplug
+ */
+
+struct pci_address pci_address(const struct target *target)
+{
+	struct pci_address device;
+	char path[PATH_MAX];
+
+	igt_assert_eq(bo_device(target->fd, path, sizeof(path)), 0);
+	snprintf(device.name, sizeof(device.name), "%s", strrchr(path, '/') + 1);
+	return device;
+}
+
+static void write_address(const struct pci_address *device, const char *path)
+{
+	int ret = write_value(path, device->name);
+
+	igt_assert_f(!ret, "%s to %s: %s\n", device->name, path, strerror(-ret));
+}
+
+void unplug(const struct pci_address *device)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver/unbind", device->name);
+	write_address(device, path);
+}
+
+void plug_in(struct target *target, const struct pci_address *device)
+{
+	char path[96];
+
+	if (target->fd >= 0)
+		close(target->fd);
+	write_address(device, "/sys/bus/pci/drivers_probe");
+
+	/* It has another number as long as somebody uses what was there before. */
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/drm/card%d", device->name,
+		 target->card);
+	igt_assert_f(!access(path, F_OK), "%s: not card%d any more: something is still in use\n",
+		     target->name, target->card);
+	target->fd = bo_open_card(target->card);
+	igt_assert_f(target->fd >= 0, "%s: card%d does not open: %s\n", target->name,
+		     target->card, strerror(-target->fd));
+}
+
+/*
  * Signals
  */
 
@@ -779,4 +846,11 @@ void handshake_wait(struct handshake *hs)
 void handshake_close(struct handshake *hs)
 {
 	close(hs->fd[hs->side]);
+}
+
+void handshake_finish(struct handshake *hs)
+{
+	handshake_tell(hs);
+	igt_waitchildren();
+	handshake_close(hs);
 }

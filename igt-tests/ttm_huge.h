@@ -41,10 +41,13 @@ void ttm_huge_fini(void);
  */
 struct target *target_next(struct target *target);
 #define for_each_target(t)	for ((t) = target_next(NULL); (t); (t) = target_next(t))
-/* A dynamic subtest for every target. */
-#define igt_dynamic_targets(t)							\
+/* A dynamic subtest for every target for which @condition holds. */
+#define igt_dynamic_targets_if(t, condition)					\
 	for_each_target(t)							\
-		igt_dynamic((t)->name)
+		if (condition)							\
+			igt_dynamic((t)->name)
+/* A dynamic subtest for every target. */
+#define igt_dynamic_targets(t)	igt_dynamic_targets_if(t, true)
 
 void set_huge_faults(int value);
 
@@ -56,6 +59,14 @@ void set_knob(const char *path, const char *value);
 void restore_knobs(void);
 /* Just writes. Returns 0 or a negative errno. */
 int write_value(const char *path, const char *value);
+
+#define FAIL_TASK	"/proc/thread-self/make-it-fail"
+#define FAIL_PAGES	"/sys/kernel/debug/fail_page_alloc/"
+/*
+ * Lets allocations of pages fail in tasks that are marked by FAIL_TASK, also those that may wait, and
+ * single pages; how many do is up to FAIL_PAGES "times" and "probability".
+ */
+void set_up_failing_pages(void);
 
 /*
  * Fails if the kernel has warned, oopsed or switched lockdep off since the program began.
@@ -87,6 +98,11 @@ struct view {
 struct view map_whole(const struct target *target, const struct bo *bo, int prot);
 struct view map_part(const struct target *target, const struct bo *bo, uint64_t first,
 		     void *addr, size_t length, int prot, int flags);
+/*
+ * The same with every page touched, in the largest entries that fit, and filled from @seed in steps
+ * of view_step().
+ */
+struct view map_filled(const struct target *target, const struct bo *bo, uint64_t seed);
 /* All of @bo in 4 KiB entries (MADV_NOHUGEPAGE). */
 struct view map_4k(const struct target *target, const struct bo *bo);
 /* The same view of the same mapping, cut down to bytes [first, first + length) of the object. */
@@ -156,6 +172,18 @@ void require_swap_out(void);
 /* Frees what TTM keeps of the memory of objects that are gone. */
 void empty_page_pool(void);
 
+/*
+ * Takes the driver away from the target's device, in use or not, and gives it back; nobody may have
+ * the card of before open then, but the target. The device's address is its name on the PCI bus.
+ */
+struct pci_address {
+	char name[32];
+};
+
+struct pci_address pci_address(const struct target *target);
+void unplug(const struct pci_address *device);
+void plug_in(struct target *target, const struct pci_address *device);
+
 /* 0, or the signal that reading or writing one byte at @addr raises. */
 int signal_of_read(const void *addr);
 int signal_of_write(void *addr);
@@ -179,5 +207,7 @@ void handshake_take(struct handshake *hs, enum side side);
 void handshake_tell(struct handshake *hs);
 void handshake_wait(struct handshake *hs);
 void handshake_close(struct handshake *hs);
+/* The last word of the parent: lets the child go on, and waits for its end. */
+void handshake_finish(struct handshake *hs);
 
 #endif

@@ -676,10 +676,8 @@ int igt_main()
 	for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
 		igt_describe(tests[i].description);
 		igt_subtest_with_dynamic(tests[i].name)
-			for_each_target(target)
-				if (target->placement == BO_VRAM || !tests[i].in_vram_only)
-					igt_dynamic(target->name)
-						tests[i].run(target);
+			igt_dynamic_targets_if(target, target->placement == BO_VRAM || !tests[i].in_vram_only)
+				tests[i].run(target);
 	}
 
 	igt_fixture()

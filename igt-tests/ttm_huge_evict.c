@@ -190,9 +190,7 @@ static void test_zap(const struct target *target)
 		     bo.size / KiB, strerror(-ret));
 	assert_unmapped(&view);
 	assert_unmapped(&small);
-	handshake_tell(&hs);
-	igt_waitchildren();
-	handshake_close(&hs);
+	handshake_finish(&hs);
 	assert_contents(&view, BO_EVERY_PAGE, 2);
 	assert_contents(&small, BO_EVERY_PAGE, 2);
 
@@ -505,10 +503,8 @@ int igt_main()
 	for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
 		igt_describe(tests[i].description);
 		igt_subtest_with_dynamic(tests[i].name)
-			for_each_target(target)
-				if (target->placement == BO_VRAM)
-					igt_dynamic(target->name)
-						tests[i].test(target);
+			igt_dynamic_targets_if(target, target->placement == BO_VRAM)
+				tests[i].test(target);
 	}
 
 	igt_fixture()

@@ -72,9 +72,7 @@ static void test_same_memory(const struct target *target)
 	handshake_wait(&hs);
 	unmap(&view);
 	bo_destroy(&bo);
-	handshake_tell(&hs);
-	igt_waitchildren();
-	handshake_close(&hs);
+	handshake_finish(&hs);
 	assert_no_kernel_warning(target);
 }
 
@@ -117,9 +115,7 @@ static void test_own_tables(const struct target *target)
 	assert_contents(&view, step, 1);
 	igt_assert_eq(mprotect(view.addr, view.length, PROT_READ), 0);
 	assert_read_only(&view);
-	handshake_tell(&hs);
-	igt_waitchildren();
-	handshake_close(&hs);
+	handshake_finish(&hs);
 
 	assert_levels(&view, HUGE_PUD);
 	assert_read_only(&view);
@@ -191,9 +187,7 @@ static void test_evict(const struct target *target)
 		return;
 	}
 	assert_unmapped(&view);
-	handshake_tell(&hs);
-	igt_waitchildren();
-	handshake_close(&hs);
+	handshake_finish(&hs);
 	touch(&view, false);
 	assert_levels(&view, HUGE_PUD);
 	assert_contents(&view, BO_EVERY_PAGE, 4);
@@ -331,10 +325,8 @@ int igt_main()
 
 	igt_describe("Eviction reaches parent and child");
 	igt_subtest_with_dynamic("evict")
-		for_each_target(target)
-			if (target->placement == BO_VRAM)
-				igt_dynamic(target->name)
-					test_evict(target);
+		igt_dynamic_targets_if(target, target->placement == BO_VRAM)
+			test_evict(target);
 
 	igt_describe("MAP_PRIVATE is refused");
 	igt_subtest_with_dynamic("private")

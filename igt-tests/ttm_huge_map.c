@@ -768,11 +768,10 @@ int igt_main()
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		igt_describe("Entries are as large as fits, contents agree with 4 KiB entries");
 		igt_subtest_with_dynamic_f("size-%s", sizes[i].name)
-			for_each_target(target)
-				/* 1 GiB is a boundary in VRAM only, and slow to fill elsewhere. */
-				if (target->placement == BO_VRAM || sizes[i].size <= LARGE_VIEW)
-					igt_dynamic(target->name)
-						test_size(target, sizes[i].size);
+			/* 1 GiB is a boundary in VRAM only, and slow to fill elsewhere. */
+			igt_dynamic_targets_if(target, target->placement == BO_VRAM ||
+							       sizes[i].size <= LARGE_VIEW)
+				test_size(target, sizes[i].size);
 	}
 
 	igt_describe("Faults are as few as the entries allow");
@@ -818,17 +817,13 @@ int igt_main()
 
 	igt_describe("4 KiB faults next to a 1 GiB entry");
 	igt_subtest_with_dynamic("above-pud")
-		for_each_target(target)
-			if (target->placement == BO_VRAM)
-				igt_dynamic(target->name)
-					test_above_pud(target);
+		igt_dynamic_targets_if(target, target->placement == BO_VRAM)
+			test_above_pud(target);
 
 	igt_describe("4 KiB faults right below a 1 GiB entry");
 	igt_subtest_with_dynamic("below-pud")
-		for_each_target(target)
-			if (target->placement == BO_VRAM)
-				igt_dynamic(target->name)
-					test_below_pud(target);
+		igt_dynamic_targets_if(target, target->placement == BO_VRAM)
+			test_below_pud(target);
 
 	igt_describe("Threads fault in one mapping at different levels");
 	igt_subtest_with_dynamic("racing-faults")

@@ -739,16 +739,15 @@ static void run_sequence(struct target *target, unsigned int number)
 		.random = number * PROCESSES + PROCESSES,
 		.index = PROCESSES,
 	}, *p = &controller;
-	bool unplug = one_in(p, 10);
+	bool with_unplug = one_in(p, 10);
+	struct pci_address device = pci_address(target);
 	struct object *objects = p->objects;
-	char address[32];
 
 	/* On the console, which tells it even if the kernel stops here */
-	igt_kmsg(KMSG_INFO "%s: seed %u%s\n", target->name, number, unplug ? ", unplug" : "");
-	say(p, "%s", unplug ? "with unplug" : "without unplug");
+	igt_kmsg(KMSG_INFO "%s: seed %u%s\n", target->name, number, with_unplug ? ", unplug" : "");
+	say(p, "%s", with_unplug ? "with unplug" : "without unplug");
 	set_huge_faults(HUGE_PUD);
 	shared->unplugged = false;
-	vttm_address(target, address, sizeof(address));
 	for (int o = 0; o < SHARED; o++) {
 		struct drm_vttm_create how = random_object(p);
 		struct bo bo;
@@ -773,23 +772,23 @@ static void run_sequence(struct target *target, unsigned int number)
 
 	igt_fork(child, PROCESSES)
 		run_process(target, objects, number, child);
-	if (unplug) {
+	if (with_unplug) {
 		usleep(below(p, 300 * 1000));
 		WRITE_ONCE(shared->unplugged, true);
-		vttm_unplug(address);
+		unplug(&device);
 	}
 	igt_waitchildren();
 
 	set_huge_faults(HUGE_PUD);
 	for (int o = 0; o < SHARED; o++) {
-		if (objects[o].domains && !unplug)
+		if (objects[o].domains && !with_unplug)
 			check_at_rest(target, &objects[o]);
 		if (objects[o].domains)
 			bo_destroy(&objects[o].bo);
 		free(objects[o].stamps);
 	}
-	if (unplug) {
-		vttm_plug(target, address);
+	if (with_unplug) {
+		plug_in(target, &device);
 	} else {
 		/* What the processes have left without handles ends with the file. */
 		close(target->fd);

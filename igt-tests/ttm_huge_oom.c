@@ -18,9 +18,7 @@
 IGT_TEST_DESCRIPTION("Failing allocations in faults and splits of mappings of TTM buffer objects");
 
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
-#define FAIL_TASK	"/proc/thread-self/make-it-fail"
 #define FAIL_SLAB	"/sys/kernel/debug/failslab/"
-#define FAIL_PAGES	"/sys/kernel/debug/fail_page_alloc/"
 
 /*
  * Failing to order
@@ -32,11 +30,7 @@ static void set_up_failing(void)
 	set_knob(FAIL_SLAB "verbose", "0");
 	set_knob(FAIL_SLAB "ignore-gfp-wait", "N");
 	set_knob(FAIL_SLAB "cache-filter", "N");
-	set_knob(FAIL_PAGES "verbose", "0");
-	set_knob(FAIL_PAGES "ignore-gfp-wait", "N");
-	set_knob(FAIL_PAGES "ignore-gfp-highmem", "N");
-	set_knob(FAIL_PAGES "min-order", "0");
-	set_knob(FAIL_PAGES "task-filter", "Y");
+	set_up_failing_pages();
 }
 
 static int fail_nth_fd = -1;

@@ -30,16 +30,6 @@ static void swap_out(const struct view *view)
 	assert_unmapped(view);
 }
 
-static struct view map_filled(const struct target *target, const struct bo *bo)
-{
-	struct view view = map_whole(target, bo, PROT_READ | PROT_WRITE);
-
-	touch(&view, true);
-	assert_levels(&view, HUGE_PUD);
-	fill(&view, view_step(&view), 1);
-	return view;
-}
-
 /**
  * SUBTEST: swap-out
  * Description: An object of system memory that is swapped out loses all entries, in every mapping
@@ -48,7 +38,7 @@ static struct view map_filled(const struct target *target, const struct bo *bo)
 static void test_swap_out(const struct target *target)
 {
 	struct bo bo = target_bo(target, size_of_all_levels(target));
-	struct view view = map_filled(target, &bo), small = map_4k(target, &bo);
+	struct view view = map_filled(target, &bo, 1), small = map_4k(target, &bo);
 	struct handshake hs;
 
 	touch(&small, false);
@@ -69,9 +59,7 @@ static void test_swap_out(const struct target *target)
 	handshake_wait(&hs);
 	swap_out(&view);
 	assert_unmapped(&small);
-	handshake_tell(&hs);
-	igt_waitchildren();
-	handshake_close(&hs);
+	handshake_finish(&hs);
 
 	assert_contents(&view, BO_EVERY_PAGE, 2);
 	touch(&view, false);
@@ -89,7 +77,7 @@ static void test_swap_out(const struct target *target)
 static void test_swap_out_part(const struct target *target)
 {
 	struct bo bo = target_bo(target, size_of_all_levels(target) + BO_PMD_SIZE);
-	struct view view = map_filled(target, &bo), left, right;
+	struct view view = map_filled(target, &bo, 1), left, right;
 	const uint64_t cut = BO_PMD_SIZE + 5 * BO_PTE_SIZE;
 
 	igt_assert_eq(munmap(view.addr + cut, BO_PTE_SIZE), 0);
@@ -123,7 +111,7 @@ static void test_swap_out_part(const struct target *target)
 static void test_evict_swap_out(const struct target *target)
 {
 	struct bo bo = target_bo(target, 6 * MiB + 4 * KiB);
-	struct view view = map_filled(target, &bo);
+	struct view view = map_filled(target, &bo, 1);
 
 	evict(&view);
 	assert_contents(&view, BO_EVERY_PAGE, 1);
@@ -142,7 +130,7 @@ static void test_evict_swap_out(const struct target *target)
 static void test_swap_out_return(const struct target *target)
 {
 	struct bo bo = target_bo(target, 6 * MiB + 4 * KiB);
-	struct view view = map_filled(target, &bo);
+	struct view view = map_filled(target, &bo, 1);
 
 	evict(&view);
 	swap_out(&view);
@@ -206,11 +194,11 @@ static void test_limit(const struct target *target)
 static void test_shrinkers(const struct target *target)
 {
 	struct bo bo = target_bo(target, size_of_all_levels(target)), gone;
-	struct view view = map_filled(target, &bo), other;
+	struct view view = map_filled(target, &bo, 1), other;
 
 	/* Something for them to find. */
 	gone = target_bo(target, 4 * MiB);
-	other = map_filled(target, &gone);
+	other = map_filled(target, &gone, 1);
 	unmap(&other);
 	bo_destroy(&gone);
 
@@ -229,7 +217,7 @@ static void test_shrinkers(const struct target *target)
 static void test_access_swapped(const struct target *target)
 {
 	struct bo bo = target_bo(target, size_of_all_levels(target));
-	struct view view = map_filled(target, &bo);
+	struct view view = map_filled(target, &bo, 1);
 	const uint64_t offsets[] = { 0, BO_PMD_SIZE + 8 * 511, bo.size - 8 };
 	int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
 
@@ -296,7 +284,7 @@ static void write_until(const volatile bool *stop, const struct view *view, int 
 static void test_processes(const struct target *target)
 {
 	struct bo bo = target_bo(target, size_of_all_levels(target));
-	struct view view = map_filled(target, &bo);
+	struct view view = map_filled(target, &bo, 1);
 	struct timespec start = { 0 };
 	volatile bool *stop;
 	long pages = 0;
@@ -352,10 +340,8 @@ int igt_main()
 	for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
 		igt_describe(tests[i].description);
 		igt_subtest_with_dynamic(tests[i].name)
-			for_each_target(target)
-				if (target->placement == tests[i].placement)
-					igt_dynamic(target->name)
-						tests[i].test(target);
+			igt_dynamic_targets_if(target, target->placement == tests[i].placement)
+				tests[i].test(target);
 	}
 
 	igt_fixture()

@@ -162,16 +162,6 @@ static void test_mremap(const struct target *target, uint64_t skew,
 	assert_no_kernel_warning(target);
 }
 
-static struct view map_filled(const struct target *target, const struct bo *bo)
-{
-	struct view view = map_whole(target, bo, PROT_READ | PROT_WRITE);
-
-	touch(&view, true);
-	assert_levels(&view, HUGE_PUD);
-	fill(&view, view_step(&view), 1);
-	return view;
-}
-
 /**
  * SUBTEST: evict
  * Description: Eviction takes every entry away. System memory is mapped in its place, with 2 MiB
@@ -180,7 +170,7 @@ static struct view map_filled(const struct target *target, const struct bo *bo)
 static void test_evict(const struct target *target)
 {
 	struct bo bo = target_bo(target, object_size(target));
-	struct view view = map_filled(target, &bo);
+	struct view view = map_filled(target, &bo, 1);
 
 	evict(&view);
 	assert_contents(&view, view_step(&view), 1);
@@ -197,7 +187,7 @@ static void test_evict(const struct target *target)
 static void test_evict_return(const struct target *target)
 {
 	struct bo bo = target_bo(target, object_size(target));
-	struct view view = map_filled(target, &bo);
+	struct view view = map_filled(target, &bo, 1);
 
 	evict(&view);
 	return_to_vram(&view);
@@ -269,14 +259,14 @@ static void test_evict_touch_return(const struct target *target,
 				    void (*touch_it)(const struct view *view))
 {
 	struct bo bo = target_bo(target, object_size(target));
-	struct view view = map_filled(target, &bo);
+	struct view view = map_filled(target, &bo, 1);
 	uint64_t before, after;
 
 	/* The first time, the process itself takes some more. */
 	evict_touch_return(&view, touch_it);
 	unmap(&view);
 
-	view = map_filled(target, &bo);
+	view = map_filled(target, &bo, 1);
 	before = bo_pgtable_kib();
 	for (int i = 0; i < 2; i++)
 		evict_touch_return(&view, touch_it);
@@ -323,19 +313,15 @@ int igt_main()
 	for (size_t i = 0; i < ARRAY_SIZE(evictions); i++) {
 		igt_describe("Moves the object out of VRAM and back");
 		igt_subtest_with_dynamic(evictions[i].name)
-			for_each_target(target)
-				if (target->placement == BO_VRAM)
-					igt_dynamic(target->name)
-						evictions[i].test(target);
+			igt_dynamic_targets_if(target, target->placement == BO_VRAM)
+				evictions[i].test(target);
 	}
 
 	for (size_t i = 0; i < ARRAY_SIZE(touches); i++) {
 		igt_describe("Touches the object outside of VRAM before it is back");
 		igt_subtest_with_dynamic_f("evict-touch-%s-return", touches[i].name)
-			for_each_target(target)
-				if (target->placement == BO_VRAM)
-					igt_dynamic(target->name)
-						test_evict_touch_return(target, touches[i].touch);
+			igt_dynamic_targets_if(target, target->placement == BO_VRAM)
+				test_evict_touch_return(target, touches[i].touch);
 	}
 
 	igt_fixture()

@@ -204,9 +204,7 @@ static void test_evict(const struct target *target)
 	handshake_take(&hs, PARENT);
 	handshake_wait(&hs);
 	evict(&view);
-	handshake_tell(&hs);
-	igt_waitchildren();
-	handshake_close(&hs);
+	handshake_finish(&hs);
 	assert_contents(&view, BO_EVERY_PAGE, 2);
 	close(dmabuf);
 	assert_no_kernel_warning(target);
@@ -353,12 +351,13 @@ static int import_elsewhere(const struct target *target, const struct bo *bo, in
 		if (fd < 0)
 			continue;
 		igt_assert_eq(fstat(fd, &st), 0);
-		if (bo_driver(fd)[0] && st.st_rdev != self.st_rdev) {
+		/* Not a radeon whose GART does not work: it warns, if it gets so far. */
+		if (bo_driver(fd)[0] && bo_can_pin(fd) && st.st_rdev != self.st_rdev) {
 			ret = bo_import(fd, dmabuf, &other);
-			igt_assert_f(ret == -ENOSYS,
+			igt_assert_f(ret == -ENOSYS || ret == -EINVAL,
 				     "%s: object of %" PRIu64 " KiB: card%d says %d to importing "
-				     "it, expected %d\n", target->name, bo->size / KiB, card, ret,
-				     -ENOSYS);
+				     "it, expected %d or %d\n", target->name, bo->size / KiB, card,
+				     ret, -ENOSYS, -EINVAL);
 			count++;
 		}
 		close(fd);
@@ -417,10 +416,8 @@ int igt_main()
 	for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
 		igt_describe(tests[i].description);
 		igt_subtest_with_dynamic(tests[i].name)
-			for_each_target(target)
-				if (!tests[i].vram_only || target->placement == BO_VRAM)
-					igt_dynamic(target->name)
-						tests[i].test(target);
+			igt_dynamic_targets_if(target, !tests[i].vram_only || target->placement == BO_VRAM)
+				tests[i].test(target);
 	}
 
 	igt_fixture()

@@ -416,10 +416,8 @@ int igt_main_args("s:r:", options,
 
 	igt_describe("Touch, unmap, move and fork while objects move");
 	igt_subtest_with_dynamic("threads")
-		for_each_target(target)
-			if (target->placement == BO_VRAM)
-				igt_dynamic(target->name)
-					test_threads(target);
+		igt_dynamic_targets_if(target, target->placement == BO_VRAM)
+			test_threads(target);
 
 	igt_fixture()
 		ttm_huge_fini();

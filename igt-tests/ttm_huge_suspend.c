@@ -129,16 +129,6 @@ static void suspend_and_resume(const struct target *target)
 		     target->name, callbacks, path, COMPLETE);
 }
 
-static struct view map_filled(const struct target *target, const struct bo *bo)
-{
-	struct view view = map_whole(target, bo, PROT_READ | PROT_WRITE);
-
-	touch(&view, true);
-	assert_levels(&view, HUGE_PUD);
-	fill(&view, view_step(&view), 1);
-	return view;
-}
-
 /**
  * SUBTEST: mapped
  * Description: After a suspend, nothing of an object that was in VRAM is mapped, in this process and in
@@ -149,7 +139,7 @@ static void test_mapped(const struct target *target)
 {
 	const bool vram = target->placement == BO_VRAM;
 	struct bo bo = target_bo(target, size_of_all_levels(target));
-	struct view view = map_filled(target, &bo), small = map_4k(target, &bo);
+	struct view view = map_filled(target, &bo, 1), small = map_4k(target, &bo);
 	struct handshake hs;
 
 	touch(&small, false);
@@ -176,9 +166,7 @@ static void test_mapped(const struct target *target)
 	} else {
 		assert_levels(&view, HUGE_PUD);
 	}
-	handshake_tell(&hs);
-	igt_waitchildren();
-	handshake_close(&hs);
+	handshake_finish(&hs);
 
 	assert_contents(&view, view_step(&view), 1);
 	touch(&view, true);
@@ -196,7 +184,7 @@ static void test_mapped(const struct target *target)
 static void test_parts(const struct target *target)
 {
 	struct bo bo = target_bo(target, SMALL);
-	struct view view = map_filled(target, &bo), left, right;
+	struct view view = map_filled(target, &bo, 1), left, right;
 	const uint64_t cut = view.length / 2 / BO_PMD_SIZE * BO_PMD_SIZE + 5 * BO_PTE_SIZE;
 
 	igt_assert_eq(munmap(view.addr + cut, BO_PTE_SIZE), 0);
@@ -219,7 +207,7 @@ static void test_parts(const struct target *target)
 static void test_return(const struct target *target)
 {
 	struct bo bo = target_bo(target, SMALL);
-	struct view view = map_filled(target, &bo);
+	struct view view = map_filled(target, &bo, 1);
 
 	for (int i = 0; i < 2; i++) {
 		suspend_and_resume(target);
@@ -244,7 +232,7 @@ static void test_new(const struct target *target)
 	suspend_and_resume(target);
 	bo = target_bo(target, SMALL);
 	assert_where(target, &bo, target->placement);
-	view = map_filled(target, &bo);
+	view = map_filled(target, &bo, 1);
 	assert_contents(&view, view_step(&view), 1);
 	assert_contents_read(target, &bo, view_step(&view), 1);
 	assert_no_kernel_warning(target);
@@ -274,10 +262,8 @@ int igt_main()
 	for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
 		igt_describe(tests[i].description);
 		igt_subtest_with_dynamic(tests[i].name)
-			for_each_target(target)
-				if (!tests[i].vram_only || target->placement == BO_VRAM)
-					igt_dynamic(target->name)
-						tests[i].test(target);
+			igt_dynamic_targets_if(target, !tests[i].vram_only || target->placement == BO_VRAM)
+				tests[i].test(target);
 	}
 
 	igt_fixture()

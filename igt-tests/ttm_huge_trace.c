@@ -19,8 +19,6 @@ IGT_TEST_DESCRIPTION("Tracepoint and counters of faults on TTM buffer objects");
 
 #define TRACING		"/sys/kernel/tracing/"
 #define EVENT		TRACING "events/ttm/ttm_bo_vm_fault/enable"
-#define FAIL_TASK	"/proc/thread-self/make-it-fail"
-#define FAIL_PAGES	"/sys/kernel/debug/fail_page_alloc/"
 
 /* /sys/kernel/debug/ttm/DEVICE/faults */
 struct counters {
@@ -521,11 +519,7 @@ static const struct {
 /* From now on the first @times allocations of pages by this task fail. */
 static void fail_pages(const char *times)
 {
-	set_knob(FAIL_PAGES "verbose", "0");
-	set_knob(FAIL_PAGES "ignore-gfp-wait", "N");
-	set_knob(FAIL_PAGES "ignore-gfp-highmem", "N");
-	set_knob(FAIL_PAGES "min-order", "0");
-	set_knob(FAIL_PAGES "task-filter", "Y");
+	set_up_failing_pages();
 	set_knob(FAIL_PAGES "times", times);
 	set_knob(FAIL_PAGES "probability", "100");
 	igt_assert_eq(write_value(FAIL_TASK, "1"), 0);
@@ -672,10 +666,8 @@ int igt_main()
 
 		igt_describe("A fault without memory for the object is counted as an error");
 		igt_subtest_with_dynamic("errors-object")
-			for_each_target(target)
-				if (target->placement == BO_SYSTEM)
-					igt_dynamic(target->name)
-						test_errors_object(target);
+			igt_dynamic_targets_if(target, target->placement == BO_SYSTEM)
+				test_errors_object(target);
 	}
 
 	igt_fixture()

@@ -9,7 +9,6 @@
  *              memory stays, huge or not, in any process, and what is touched is an empty page.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -23,13 +22,6 @@ IGT_TEST_DESCRIPTION("Mappings of TTM buffer objects when their device is unplug
 #define SEED	1
 #define SMALL	(4 * MiB + 4 * KiB)
 
-/* A card whose driver is taken away from it, and given back when nobody uses it any more. */
-struct card {
-	const struct target *target;
-	char driver[256];	/* folder of the driver */
-	char device[64];
-};
-
 /*
  * radeon of 7.3 has no remove callback: its device is freed while it is registered, with all
  * that it has, and the kernel panics in drm_mode_config_cleanup().
@@ -39,52 +31,6 @@ static void require_unplug(const struct target *target)
 	igt_require_f(strcmp(bo_driver(target->fd), "radeon"),
 		      "%s: radeon does not unregister its device when it is unbound, the kernel "
 		      "panics\n", target->name);
-}
-
-static struct card card_of(const struct target *target)
-{
-	struct card card = { .target = target };
-	char path[128], *found;
-
-	igt_assert_eq(bo_device(target->fd, path, sizeof(path)), 0);
-	snprintf(card.device, sizeof(card.device), "%s", strrchr(path, '/') + 1);
-	strncat(path, "/driver", sizeof(path) - strlen(path) - 1);
-	found = realpath(path, NULL);
-	igt_assert_f(found, "%s: %s: %s\n", target->name, path, strerror(errno));
-	snprintf(card.driver, sizeof(card.driver), "%s", found);
-	free(found);
-	return card;
-}
-
-static void bind_or_unbind(const struct card *card, const char *what)
-{
-	char path[300];
-	int ret;
-
-	snprintf(path, sizeof(path), "%s/%s", card->driver, what);
-	ret = write_value(path, card->device);
-	igt_assert_f(!ret, "%s: %s of %s: %s\n", card->target->name, what, card->device,
-		     strerror(-ret));
-}
-
-static void unplug(const struct card *card)
-{
-	bind_or_unbind(card, "unbind");
-}
-
-/* When the last file and mapping are gone. */
-static void plug_in(struct target *target, const struct card *card)
-{
-	close(target->fd);
-	target->fd = -1;
-	bind_or_unbind(card, "bind");
-	/* The device file comes with it. */
-	for (int i = 0; i < 100 && target->fd < 0; i++) {
-		usleep(20000);
-		target->fd = bo_open_card(target->card);
-	}
-	igt_assert_f(target->fd >= 0, "%s: card%d is not there again\n", target->name,
-		     target->card);
 }
 
 /*
@@ -117,16 +63,6 @@ static void assert_dummy(const struct view *view)
 		     view->target->name, view->bo->size / KiB, levels.cache);
 }
 
-static struct view map_filled(const struct target *target, const struct bo *bo)
-{
-	struct view view = map_whole(target, bo, PROT_READ | PROT_WRITE);
-
-	touch(&view, true);
-	assert_levels(&view, HUGE_PUD);
-	fill(&view, view_step(&view), 2);
-	return view;
-}
-
 /**
  * SUBTEST: mapped
  * Description: Mappings with entries of every level, of this process and of its child, lose them all
@@ -138,12 +74,12 @@ static void test_mapped(struct target *target)
 	struct bo bo;
 	struct view view, small, untouched;
 	struct handshake hs;
-	struct card card;
+	struct pci_address device;
 
 	require_unplug(target);
-	card = card_of(target);
+	device = pci_address(target);
 	bo = target_bo(target, size_of_all_levels(target));
-	view = map_filled(target, &bo);
+	view = map_filled(target, &bo, 2);
 	/* Not all of a gigabyte: the pages that come are 4 KiB each. */
 	small = map_part(target, &bo, 0, NULL, SMALL, PROT_READ | PROT_WRITE, 0);
 	igt_assert_eq(madvise(small.addr, small.length, MADV_NOHUGEPAGE), 0);
@@ -162,12 +98,10 @@ static void test_mapped(struct target *target)
 	}
 	handshake_take(&hs, PARENT);
 	handshake_wait(&hs);
-	unplug(&card);
+	unplug(&device);
 	assert_unmapped(&view);
 	assert_unmapped(&small);
-	handshake_tell(&hs);
-	igt_waitchildren();
-	handshake_close(&hs);
+	handshake_finish(&hs);
 	assert_dummy(&view);
 	assert_dummy(&small);
 	assert_dummy(&untouched);
@@ -180,7 +114,7 @@ static void test_mapped(struct target *target)
 	unmap(&small);
 	unmap(&untouched);
 	bo_destroy(&bo);
-	plug_in(target, &card);
+	plug_in(target, &device);
 	assert_no_kernel_warning(target);
 }
 
@@ -191,12 +125,12 @@ static void test_mapped(struct target *target)
 static void test_dmabuf(struct target *target)
 {
 	struct view view = { .target = target };
-	struct card card;
+	struct pci_address device;
 	struct bo bo;
 	int dmabuf;
 
 	require_unplug(target);
-	card = card_of(target);
+	device = pci_address(target);
 	bo = target_bo(target, SMALL);
 	view.bo = &bo;
 	view.length = bo.size;
@@ -208,13 +142,13 @@ static void test_dmabuf(struct target *target)
 	assert_levels(&view, HUGE_PUD);
 	fill(&view, view_step(&view), 2);
 
-	unplug(&card);
+	unplug(&device);
 	assert_unmapped(&view);
 	assert_dummy(&view);
 	unmap(&view);
 	close(dmabuf);
 	bo_destroy(&bo);
-	plug_in(target, &card);
+	plug_in(target, &device);
 	assert_no_kernel_warning(target);
 }
 
@@ -224,21 +158,21 @@ static void test_dmabuf(struct target *target)
  */
 static void test_plugged_in(struct target *target)
 {
-	struct card card;
+	struct pci_address device;
 	struct view view;
 	struct bo bo;
 
 	require_unplug(target);
-	card = card_of(target);
+	device = pci_address(target);
 	bo = target_bo(target, size_of_all_levels(target));
-	view = map_filled(target, &bo);
-	unplug(&card);
+	view = map_filled(target, &bo, 2);
+	unplug(&device);
 	unmap(&view);
 	bo_destroy(&bo);
-	plug_in(target, &card);
+	plug_in(target, &device);
 
 	bo = target_bo(target, size_of_all_levels(target));
-	view = map_filled(target, &bo);
+	view = map_filled(target, &bo, 2);
 	assert_contents(&view, view_step(&view), 2);
 	unmap(&view);
 	assert_no_kernel_warning(target);

@@ -1023,6 +1023,20 @@ static void use_unplugged(const struct target *target, int value, struct handsha
 	igt_assert_eq(signal_of_write(inside.addr), SIGSEGV);
 }
 
+/* Of the parent: the device goes when the child is ready, and comes back when it has ended. */
+static void unplug_and_plug(struct target *target, struct handshake *hs)
+{
+	struct pci_address device = pci_address(target);
+
+	handshake_take(hs, PARENT);
+	handshake_wait(hs);
+	unplug(&device);
+	handshake_finish(hs);
+
+	plug_in(target, &device);
+	assert_no_kernel_warning(target);
+}
+
 /**
  * SUBTEST: unplug-%d
  * Description: A device is unplugged while a process and its child map an object with entries up to
@@ -1038,24 +1052,14 @@ static void use_unplugged(const struct target *target, int value, struct handsha
  */
 static void test_unplug(struct target *target, int value)
 {
-	char address[32];
 	struct handshake hs;
 
-	vttm_address(target, address, sizeof(address));
 	handshake_open(&hs);
 	igt_fork(child, 1) {
 		handshake_take(&hs, CHILD);
 		use_unplugged(target, value, &hs);
 	}
-	handshake_take(&hs, PARENT);
-	handshake_wait(&hs);
-	vttm_unplug(address);
-	handshake_tell(&hs);
-	igt_waitchildren();
-	handshake_close(&hs);
-
-	vttm_plug(target, address);
-	assert_no_kernel_warning(target);
+	unplug_and_plug(target, &hs);
 }
 
 /**
@@ -1065,10 +1069,8 @@ static void test_unplug(struct target *target, int value)
  */
 static void test_unplug_fork(struct target *target)
 {
-	char address[32];
 	struct handshake hs;
 
-	vttm_address(target, address, sizeof(address));
 	handshake_open(&hs);
 	igt_fork(child, 1) {
 		struct bo bo = create(target, (struct drm_vttm_create){
@@ -1096,14 +1098,7 @@ static void test_unplug_fork(struct target *target)
 		igt_assert_eq(waitpid(pid, &status, 0), pid);
 		igt_assert_eq(status, 0);
 	}
-	handshake_take(&hs, PARENT);
-	handshake_wait(&hs);
-	vttm_unplug(address);
-	handshake_tell(&hs);
-	igt_waitchildren();
-	handshake_close(&hs);
-	vttm_plug(target, address);
-	assert_no_kernel_warning(target);
+	unplug_and_plug(target, &hs);
 }
 
 /**
@@ -1113,10 +1108,9 @@ static void test_unplug_fork(struct target *target)
 static void test_unplug_busy(struct target *target)
 {
 	int64_t start = now_ms();
-	char address[32];
+	struct pci_address device = pci_address(target);
 	struct handshake hs;
 
-	vttm_address(target, address, sizeof(address));
 	handshake_open(&hs);
 	igt_fork(child, 1) {
 		struct bo bo;
@@ -1130,11 +1124,11 @@ static void test_unplug_busy(struct target *target)
 	handshake_take(&hs, PARENT);
 	handshake_wait(&hs);
 	usleep(200 * 1000);
-	vttm_unplug(address);
+	unplug(&device);
 	igt_waitchildren();
 	handshake_close(&hs);
 	assert_waited(target, "a fault on a device that is gone", now_ms() - start, 0, 8000);
-	vttm_plug(target, address);
+	plug_in(target, &device);
 	assert_no_kernel_warning(target);
 }
 

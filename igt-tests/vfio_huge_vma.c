@@ -271,7 +271,7 @@ static void check_log(struct vfio *vfio)
 	}
 }
 
-static struct view map_filled(struct vfio *vfio)
+static struct view map_vfio_filled(struct vfio *vfio)
 {
 	struct view view = map_bar(vfio);
 
@@ -298,7 +298,7 @@ static void assert_entries(const struct view *view, const struct bo_levels *expe
 /* MADV_RANDOM splits the VMA and changes no entry by itself. */
 static void test_split(struct vfio *vfio, struct part part, const struct bo_levels *expected)
 {
-	struct view view = map_filled(vfio);
+	struct view view = map_vfio_filled(vfio);
 	uint64_t faults;
 
 	igt_assert_eq(madvise(view.addr + part.offset, part.length, MADV_RANDOM), 0);
@@ -336,7 +336,7 @@ static void *read_on(void *data)
 static void test_read_while_split(struct vfio *vfio)
 {
 	for (int i = 0; i < 8; i++) {
-		struct view view = map_filled(vfio);
+		struct view view = map_vfio_filled(vfio);
 		struct reader reader = { .view = &view };
 		uint64_t faults = bo_faults();
 		pthread_t thread[2];
@@ -376,7 +376,7 @@ static void read_all(const char *path)
 static void test_look(struct vfio *vfio)
 {
 	static const struct bo_levels whole = { .pud = 2 };
-	struct view view = map_filled(vfio);
+	struct view view = map_vfio_filled(vfio);
 	unsigned char *vec = malloc(BAR_SIZE / BO_PTE_SIZE);
 	uint64_t word;
 	int pagemap = open("/proc/self/pagemap", O_RDONLY);
@@ -400,7 +400,7 @@ static void test_look(struct vfio *vfio)
 
 static void test_fork_after_split(struct vfio *vfio)
 {
-	struct view view = map_filled(vfio);
+	struct view view = map_vfio_filled(vfio);
 	char *page = view.addr + PAGE_PART.offset;
 
 	igt_assert_eq(mprotect(page, PAGE_PART.length, PROT_READ), 0);
@@ -423,7 +423,7 @@ static void test_fork_after_split(struct vfio *vfio)
 
 static void test_split_in_child(struct vfio *vfio)
 {
-	struct view view = map_filled(vfio);
+	struct view view = map_vfio_filled(vfio);
 
 	igt_fork(child, 1) {
 		struct view left = sub_view(&view, 0, PAGE_PART.offset);
@@ -443,7 +443,7 @@ static void test_split_in_child(struct vfio *vfio)
 
 static void test_exit_after_split(struct vfio *vfio)
 {
-	struct view view = map_filled(vfio);
+	struct view view = map_vfio_filled(vfio);
 
 	igt_fork(child, 1)
 		igt_assert_eq(mprotect(view.addr + PAGE_PART.offset, PAGE_PART.length,
@@ -466,7 +466,7 @@ static void allow(const struct view *view, bool access)
 static void test_munmap_while_none(struct vfio *vfio)
 {
 	const uint64_t end = PAGE_PART.offset + PAGE_PART.length;
-	struct view view = map_filled(vfio);
+	struct view view = map_vfio_filled(vfio);
 	struct view left = sub_view(&view, 0, PAGE_PART.offset);
 	struct view right = sub_view(&view, end, BAR_SIZE - end);
 
@@ -486,7 +486,7 @@ static void test_munmap_while_none(struct vfio *vfio)
 
 static void test_mremap_while_none(struct vfio *vfio)
 {
-	struct view view = map_filled(vfio), moved = view;
+	struct view view = map_vfio_filled(vfio), moved = view;
 
 	allow(&view, false);
 	moved.addr = free_address(BAR_SIZE, GiB, 0);
@@ -502,7 +502,7 @@ static void test_mremap_while_none(struct vfio *vfio)
 
 static void test_fork_while_none(struct vfio *vfio)
 {
-	struct view view = map_filled(vfio);
+	struct view view = map_vfio_filled(vfio);
 
 	allow(&view, false);
 	igt_fork(child, 1) {

@@ -2,10 +2,6 @@
 #define _GNU_SOURCE
 #include "vttm_ops.h"
 
-#include <limits.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-
 bool is_vttm(const struct target *target)
 {
 	return target->placement == BO_VRAM && !strncmp(target->name, "vttm", 4);
@@ -94,52 +90,4 @@ size_t count_blocks(const struct bo *bo)
 	igt_assert_eq(vttm_blocks(bo, &blocks, &count), 0);
 	free(blocks);
 	return count;
-}
-
-/*
- * Unplug
- */
-
-void vttm_address(const struct target *target, char *address, size_t size)
-{
-	char path[64], real[PATH_MAX];
-	struct stat st;
-
-	igt_assert_eq(fstat(target->fd, &st), 0);
-	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/device", major(st.st_rdev),
-		 minor(st.st_rdev));
-	igt_assert(realpath(path, real));
-	snprintf(address, size, "%s", strrchr(real, '/') + 1);
-}
-
-static void write_address(const char *name, const char *address)
-{
-	char path[64];
-	int ret;
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/vttm/%s", name);
-	ret = write_value(path, address);
-	igt_assert_f(!ret, "%s to %s: %s\n", address, path, strerror(-ret));
-}
-
-void vttm_unplug(const char *address)
-{
-	write_address("unbind", address);
-}
-
-void vttm_plug(struct target *target, const char *address)
-{
-	char path[64];
-
-	if (target->fd >= 0)
-		close(target->fd);
-	write_address("bind", address);
-
-	/* It has another number as long as somebody uses what was there before. */
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/drm/card%d", address, target->card);
-	igt_assert_f(!access(path, F_OK), "%s: not card%d any more: something is still in use\n",
-		     target->name, target->card);
-	target->fd = bo_open_card(target->card);
-	igt_assert_f(target->fd >= 0, "%s: card%d does not open: %s\n", target->name,
-		     target->card, strerror(-target->fd));
 }

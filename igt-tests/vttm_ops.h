@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What tests of vttm share: the entries that an object's blocks allow, and a device that is
- * unplugged and plugged in again.
- */
+/* What tests of vttm share: where an object is, and the entries that its blocks allow. */
 #ifndef VTTM_OPS_H
 #define VTTM_OPS_H
 
@@ -19,9 +16,7 @@
 bool is_vttm(const struct target *target);
 /* A dynamic subtest for each device. */
 #define igt_dynamic_vttm(t)							\
-	for_each_target(t)							\
-		if (is_vttm(t))							\
-			igt_dynamic((t)->name)
+	igt_dynamic_targets_if(t, is_vttm(t))
 
 const char *domain_name(uint32_t domain);
 
@@ -34,12 +29,5 @@ size_t count_blocks(const struct bo *bo);
  * its object, the addresses, the ends of the view and the switch at @huge_faults allow.
  */
 void assert_entries(const struct view *view, int huge_faults);
-
-/* Name of the device's folder in /sys/bus/pci/devices. */
-void vttm_address(const struct target *target, char *address, size_t size);
-/* Takes the device away, in use or not. */
-void vttm_unplug(const char *address);
-/* Brings it back, and opens the target; nobody else may have the card of before open. */
-void vttm_plug(struct target *target, const char *address);
 
 #endif

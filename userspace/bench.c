@@ -13,7 +13,6 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +26,7 @@
 #include <xf86drm.h>
 
 #include "bo.h"
+#include "die.h"
 #include "timing.h"
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
@@ -49,19 +49,6 @@ static const char usage[] =
 "Prints case,mapping,size_mib,faults,pgtable_kib,instructions; says on stderr how far it is.\n"
 "The figures are instructions where the clock counts them (guest/run --icount), nanoseconds\n"
 "elsewhere. On a kernel without ttm.huge_faults, mappings are called NAME-7.3.\n";
-
-__attribute__((format(printf, 1, 2), noreturn))
-static void die(const char *format, ...)
-{
-	va_list args;
-
-	fputs("bench: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(EXIT_FAILURE);
-}
 
 static uint64_t round_up(uint64_t value, uint64_t multiple)
 {

@@ -4,11 +4,11 @@
  * that took: page faults, page tables, and the entries that map them. What to run on a GPU to
  * see whether its objects get huge page-table entries.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "bo.h"
+#include "die.h"
 #include "timing.h"
 
 static const char usage[] =
@@ -43,19 +44,6 @@ static void restore_switch(void)
 {
 	if (saved_switch >= 0)
 		bo_set_huge_faults(saved_switch);
-}
-
-__attribute__((format(printf, 1, 2), noreturn))
-static void die(const char *format, ...)
-{
-	va_list args;
-
-	fputs("bo-map: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(EXIT_FAILURE);
 }
 
 #define MAX_THREADS 64
@@ -236,7 +224,6 @@ int main(int argc, char **argv)
 	faults = bo_faults();
 	instructions = timed_touch();
 	faults = bo_faults() - faults;
-	/* A coarse clock may find the second one longer. */
 	for (int i = 1; i < TOUCHES; i++) {
 		uint64_t one = timed_touch();
 
@@ -244,6 +231,7 @@ int main(int argc, char **argv)
 		if (i == 1 || one < again)
 			again = one;
 	}
+	/* A coarse clock may find a later one longer. */
 	instructions = instructions > again ? instructions - again : 0;
 	kib = bo_pgtable_kib() - kib;
 

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include <xf86drmMode.h>
 
 #include "bo.h"
+#include "die.h"
 #include "ppm.h"
 
 static const char usage[] =
@@ -34,19 +34,6 @@ static const char usage[] =
 "  -d, --display            show them on the first connected output\n"
 "  -o, --output=FILE        write the last one to a PPM file\n"
 "  -h, --help               this text\n";
-
-__attribute__((format(printf, 1, 2), noreturn))
-static void die(const char *format, ...)
-{
-	va_list args;
-
-	fputs("gbm-render: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(EXIT_FAILURE);
-}
 
 /*
  * The picture: a different colour for each pixel, so that none can be in the wrong place, and on top

@@ -4,10 +4,10 @@
  * mapping of 4 KiB entries. With a command, runs that and looks right before it ends, when what it
  * drew last is still there.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,25 +21,13 @@
 #include <xf86drmMode.h>
 
 #include "bo.h"
+#include "die.h"
 #include "ppm.h"
 
 static const char usage[] =
 "Usage: scanout DEVICE FILE [COMMAND...]\n"
 "Write what a DRM device (say, /dev/dri/card0) shows to a PPM file, now or when COMMAND ends.\n"
 "Exits with the command's status if that is not 0. Needs root.\n";
-
-__attribute__((format(printf, 1, 2), noreturn))
-static void die(const char *format, ...)
-{
-	va_list args;
-
-	fputs("scanout: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(EXIT_FAILURE);
-}
 
 /* The framebuffer of the first CRTC that has one */
 static drmModeFB2 *lit_framebuffer(int fd)

@@ -7,16 +7,17 @@
  * An access asks the L1 TLB, then the L2 TLB, then walks the tables; what it finds is put into
  * each level that it asked in vain. A set replaces what was used longest ago.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "die.h"
 #include "ptdump.h"
 
 #ifndef VERSION
@@ -179,21 +180,8 @@ static size_t run_count;
 static struct bo_extent *extents;	/* by address */
 static size_t extent_count;
 
-__attribute__((format(printf, 2, 3), noreturn))
-static void die(int code, const char *format, ...)
-{
-	va_list args;
-
-	fputs("tlb-model: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(code);
-}
-
-#define bad_input(...)	die(1, __VA_ARGS__)
-#define bad_usage(...)	die(2, __VA_ARGS__)
+#define bad_input(...)	die_with(1, __VA_ARGS__)
+#define bad_usage(...)	die_with(2, __VA_ARGS__)
 
 /* Room for one more of the @count elements at @array. */
 static void *grow(void *array, size_t count, size_t size)
