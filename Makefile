@@ -21,12 +21,13 @@ export CCACHE_DIR ?= $(cache)/ccache
 export CCACHE_MAXSIZE ?= 5G
 export CCACHE_NOHASHDIR = 1
 
-cflags := -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags libdrm 2>/dev/null)
+version := 0.1
+cflags := -DVERSION='"$(version)"' -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags libdrm 2>/dev/null)
 bo := userspace/bo.c userspace/bo.h userspace/ptdump.h userspace/vttm.h userspace/vttm_drm.h
 
 .PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo baseline bench pictures check \
 	check-configs check-pae check-static check-without soak upstream-baseline clients tests \
-	selftests clean
+	selftests install clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
@@ -47,6 +48,8 @@ help:
 	@echo "make patches       export the tree's commits into mm-patches/ and drm-patches/"
 	@echo "make kernel        build the patched kernel; debug-kernel, base-kernel: the others"
 	@echo "make clients       build userspace/; make tests: igt-tests/, selftests: the kernel's own"
+	@echo "make install       bo-map and the other clients with their manual pages; prefix=DIR (default"
+	@echo "                   /usr/local), DESTDIR=DIR"
 	@echo "make root          build the guest's root file system"
 	@echo "make setup         install the Debian packages that all of this needs"
 	@echo "make clean         remove build/ and results/ (downloads and ccache stay in"
@@ -79,7 +82,7 @@ $(root): guest/mkroot guest/root.packages | setup
 libs := libdrm
 build/gbm-render: libs += gbm egl glesv2
 
-build/bo-map build/bench build/gbm-render build/scanout: build/%: userspace/%.c userspace/die.h \
+build/bo-map build/bench build/gbm-render build/scanout: build/%: userspace/%.c userspace/cli.h \
 		userspace/ppm.h userspace/timing.h $(bo) | setup
 	@mkdir -p build
 	gcc $(cflags) -pthread -o $@ $< userspace/bo.c $(shell pkg-config --cflags --libs $(libs)) -lm
@@ -88,7 +91,7 @@ build/drm-levels.so: userspace/drm-levels.c $(bo) | setup
 	@mkdir -p build
 	gcc $(cflags) -fPIC -shared -o $@ $(filter %.c,$^) $(shell pkg-config --libs $(libs))
 
-build/tlb-model: userspace/tlb-model.c userspace/die.h userspace/ptdump.h userspace/bo.h | setup
+build/tlb-model: userspace/tlb-model.c userspace/cli.h userspace/ptdump.h userspace/bo.h | setup
 	@mkdir -p build
 	gcc $(cflags) -o $@ $<
 
@@ -97,6 +100,25 @@ mesa_clients := build/gbm-render build/scanout build/drm-levels.so
 clients: build/bo-map build/bench build/tlb-model $(mesa_clients)
 
 # ---- igt-tests ----
+
+# ---- for a machine with a GPU ----
+
+prefix ?= /usr/local
+bindir := $(DESTDIR)$(prefix)/bin
+mandir := $(DESTDIR)$(prefix)/share/man/man1
+
+about-bo-map := map a buffer object and show how
+about-tlb-model := count TLB misses with the page tables that there are
+about-gbm-render := draw through GBM and EGL, and verify each frame
+about-scanout := write what a DRM device shows to a picture
+programs := bo-map tlb-model gbm-render scanout
+
+install: $(programs:%=build/%)
+	@guest/setup help2man
+	@install -d "$(bindir)" "$(mandir)"
+	install -t "$(bindir)" $^
+	@$(foreach p,$(programs),help2man -N -n "$(about-$(p))" -o "$(mandir)/$(p).1" build/$(p) &&) \
+		echo "manual pages in $(mandir)"
 
 igt_tests := $(basename $(notdir $(wildcard igt-tests/ttm_huge_*.c igt-tests/vfio_*.c igt-tests/sysfs_*.c)))
 igt_common := $(filter-out $(igt_tests:%=igt-tests/%.c),$(wildcard igt-tests/*.c))

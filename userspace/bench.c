@@ -26,7 +26,7 @@
 #include <xf86drm.h>
 
 #include "bo.h"
-#include "die.h"
+#include "cli.h"
 #include "timing.h"
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
@@ -34,7 +34,6 @@
 #define MiB		(1024 * KiB)
 #define GiB		(1024 * MiB)
 
-#define VERSION		"1"
 
 static const char usage[] =
 "Usage: bench [OPTION]... [MAPPING]...\n"
@@ -1071,7 +1070,8 @@ int main(int argc, char **argv)
 	const char *only = NULL;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "c:lh", options, NULL)) != -1) {
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, ":c:lh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'c':
 			only = optarg;
@@ -1083,10 +1083,10 @@ int main(int argc, char **argv)
 			fputs(usage, stdout);
 			return 0;
 		case 'V':
-			puts("bench " VERSION);
+			print_version();
 			return 0;
 		default:
-			die("try 'bench --help'");
+			bad_option(opt, argv);
 		}
 	}
 

@@ -7,7 +7,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,15 +16,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <xf86drm.h>
+
 #include "bo.h"
-#include "die.h"
+#include "cli.h"
 #include "timing.h"
 
 static const char usage[] =
 "Usage: bo-map [OPTION]... DEVICE\n"
 "Map a buffer object of a DRM device (say, /dev/dri/card0) and show how.\n"
 "\n"
-"  -p, --placement=vram|system  where the object is (default vram)\n"
+"  -p, --placement=vram|system|dumb\n"
+"                               where the object is (default vram); dumb, which every driver\n"
+"                               with a display knows: where that puts what it shows\n"
 "  -s, --size=MIB               its size in MiB (default 256)\n"
 "  -m, --misalign               map it one page beside a huge boundary, so that only\n"
 "                               4 KiB entries fit\n"
@@ -32,7 +37,9 @@ static const char usage[] =
 "  -f, --huge-faults=0|1|2      set ttm.huge_faults first, and back at the end\n"
 "  -c, --csv                    one line: driver,placement,size_mib,huge_faults,\n"
 "                               faults,pgtable_kib,pte,pmd,pud,instructions,threads\n"
-"  -h, --help                   this text\n"
+"  -r, --record=NAME            write the page tables to NAME.tables and what it accesses\n"
+"                               to NAME.accesses, for tlb-model\n"
+"  -h, --help, --version\n"
 "\n"
 "\"instructions\" are nanoseconds spent on the first touch of every page beyond those\n"
 "of a later one: instructions where the clock counts them (qemu -icount shift=0).\n"
@@ -103,16 +110,48 @@ static void *misaligned_address(uint64_t size)
 	return (void *)(((uintptr_t)start | (BO_PMD_SIZE - 1)) + 1 + BO_PTE_SIZE);
 }
 
-static long parse_number(const char *text, const char *what, long min, long max)
+static FILE *create_file(const char *name, const char *suffix)
 {
-	char *end;
-	long n;
+	char path[PATH_MAX];
+	FILE *f;
 
-	errno = 0;
-	n = strtol(text, &end, 10);
-	if (errno || end == text || *end || n < min || n > max)
-		die("%s must be a number from %ld to %ld, not '%s'", what, min, max, text);
-	return n;
+	snprintf(path, sizeof(path), "%s.%s", name, suffix);
+	f = fopen(path, "w");
+	if (!f)
+		die("cannot create %s: %s", path, strerror(errno));
+	return f;
+}
+
+static void close_file(FILE *f, const char *name)
+{
+	if (ferror(f) | fclose(f))
+		die("cannot write what --record=%s asks for", name);
+}
+
+/* The mappings' page tables, and one touch of each, in the formats of tlb-model. */
+static void write_record(const char *name)
+{
+	FILE *tables = create_file(name, "tables"), *accesses = create_file(name, "accesses");
+
+	for (struct mapping *m = mappings; m < mappings + threads; m++) {
+		struct bo_extent *extents;
+		size_t count;
+		int err = bo_extents((void *)m->map, m->bo.size, &extents, &count);
+
+		if (err)
+			die("cannot read the page tables from debugfs: %s", strerror(-err));
+		for (size_t i = 0; i < count; i++) {
+			if (extents[i].level == BO_NONE)
+				continue;
+			fprintf(tables, "%" PRIxPTR " %" PRIxPTR " %s\n", extents[i].start,
+				extents[i].end, bo_level_name(extents[i].level));
+		}
+		free(extents);
+		fprintf(accesses, "%" PRIxPTR " w %" PRIu64 " %" PRIu64 "\n", (uintptr_t)m->map,
+			m->bo.size / BO_PTE_SIZE, BO_PTE_SIZE);
+	}
+	close_file(tables, name);
+	close_file(accesses, name);
 }
 
 int main(int argc, char **argv)
@@ -123,8 +162,10 @@ int main(int argc, char **argv)
 		{ "misalign", no_argument, NULL, 'm' },
 		{ "threads", required_argument, NULL, 't' },
 		{ "huge-faults", required_argument, NULL, 'f' },
+		{ "record", required_argument, NULL, 'r' },
 		{ "csv", no_argument, NULL, 'c' },
 		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
 		{ }
 	};
 	enum bo_placement placement = BO_VRAM;
@@ -132,18 +173,24 @@ int main(int argc, char **argv)
 	struct bo_levels levels = { 0 };
 	int huge_faults = -1;
 	bool csv = false, misalign = false;
+	const char *record = NULL;
+	drmVersion *version;
 	int fd, opt, err;
 	int64_t wrong;
 
-	while ((opt = getopt_long(argc, argv, "p:s:mt:f:ch", options, NULL)) != -1) {
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, ":p:s:mt:f:r:ch", options, NULL)) != -1) {
 		switch (opt) {
 		case 'p':
 			if (!strcmp(optarg, "vram"))
 				placement = BO_VRAM;
 			else if (!strcmp(optarg, "system"))
 				placement = BO_SYSTEM;
+			else if (!strcmp(optarg, "dumb"))
+				placement = BO_DUMB;
 			else
-				die("placement must be vram or system, not '%s'", optarg);
+				bad_usage("placement must be vram, system or dumb, not '%s'",
+					  optarg);
 			break;
 		case 's':
 			size = parse_number(optarg, "size", 1, 1 << 20);
@@ -157,26 +204,36 @@ int main(int argc, char **argv)
 		case 'f':
 			huge_faults = parse_number(optarg, "huge-faults", 0, 2);
 			break;
+		case 'r':
+			record = optarg;
+			break;
 		case 'c':
 			csv = true;
 			break;
 		case 'h':
 			fputs(usage, stdout);
 			return 0;
+		case 'V':
+			print_version();
+			return 0;
 		default:
-			die("try 'bo-map --help'");
+			bad_option(opt, argv);
 		}
 	}
 	if (optind != argc - 1)
-		die("name one device, say /dev/dri/card0; try 'bo-map --help'");
+		bad_usage("name one device, say /dev/dri/card0; try 'bo-map --help'");
 
 	fd = open(argv[optind], O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		die("cannot open %s: %s", argv[optind], strerror(errno));
-	if (!*bo_driver(fd))
-		die("%s: no known driver; bo-map supports qxl and radeon", argv[optind]);
+	version = drmGetVersion(fd);
+	if (!version)
+		die("%s is not a DRM device", argv[optind]);
+	if (!*bo_driver(fd) && placement != BO_DUMB)
+		die("%s: bo-map does not know %s; --placement=dumb may do", argv[optind],
+		    version->name);
 	if (!bo_supported(fd, placement))
-		die("%s: %s has no objects in %s", argv[optind], bo_driver(fd),
+		die("%s: %s has no objects in %s", argv[optind], version->name,
 		    bo_placement_name(placement));
 
 	if (huge_faults >= 0) {
@@ -262,15 +319,19 @@ int main(int argc, char **argv)
 	       "  PMD entries   %9$llu\n"
 	       "  PUD entries   %10$llu\n"
 	       "  instructions  %11$llu\n",
-	       bo_driver(fd), bo_placement_name(placement), misalign ? "-misaligned" : "",
+	       version->name, bo_placement_name(placement), misalign ? "-misaligned" : "",
 	       (unsigned long long)size,
 	       huge_faults, (unsigned long long)faults, (unsigned long long)kib,
 	       (unsigned long long)levels.pte, (unsigned long long)levels.pmd,
 	       (unsigned long long)levels.pud, (unsigned long long)instructions, threads);
 
+	if (record)
+		write_record(record);
+
 	for (struct mapping *m = mappings; m < mappings + threads; m++) {
 		munmap((void *)m->map, m->bo.size);
 		bo_destroy(&m->bo);
 	}
+	drmFreeVersion(version);
 	return 0;
 }

@@ -15,8 +15,10 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <amdgpu_drm.h>
 #include <drm.h>
 #include <drm_mode.h>
+#include <nouveau_drm.h>
 #include <qxl_drm.h>
 #include <radeon_drm.h>
 #include <xf86drm.h>
@@ -102,6 +104,32 @@ static uint64_t pci_bar_size(int fd, int bar)
 	return size;
 }
 
+/* Of 32 bits a pixel, 1024 a line, so that a line is a page. */
+static int dumb_create(int fd, uint64_t size, uint32_t *handle)
+{
+	struct drm_mode_create_dumb dumb = {
+		.width = BO_PTE_SIZE / 4,
+		.height = size / BO_PTE_SIZE,
+		.bpp = 32,
+	};
+	int ret = xioctl(fd, DRM_IOCTL_MODE_CREATE_DUMB, &dumb);
+
+	*handle = dumb.handle;
+	return ret;
+}
+
+/* The size of a dumb buffer has 32 bits. */
+#define DUMB_MAX_SIZE	((1ull << 32) - BO_PTE_SIZE)
+
+static int dumb_map_offset(int fd, uint32_t handle, uint64_t *offset)
+{
+	struct drm_mode_map_dumb map = { .handle = handle };
+	int ret = xioctl(fd, DRM_IOCTL_MODE_MAP_DUMB, &map);
+
+	*offset = map.offset;
+	return ret;
+}
+
 /* qxl keeps surfaces in BAR 4 if the device has it, in the 32-bit BAR 1 otherwise. */
 static int qxl_surface_bar(int fd)
 {
@@ -116,8 +144,8 @@ static uint64_t qxl_vram_size(int fd)
 static uint64_t qxl_max_size(int fd, enum bo_placement placement)
 {
 	(void)fd;
-	/* The size is an int for surfaces, 32 bits for dumb buffers. */
-	return (placement == BO_VRAM ? 1ull << 31 : 1ull << 32) - BO_PTE_SIZE;
+	/* The size of a surface is an int. */
+	return placement == BO_VRAM ? (1ull << 31) - BO_PTE_SIZE : DUMB_MAX_SIZE;
 }
 
 static int qxl_create(int fd, enum bo_placement placement, uint64_t size, uint32_t *handle)
@@ -140,14 +168,7 @@ static int qxl_create(int fd, enum bo_placement placement, uint64_t size, uint32
 		ret = xioctl(fd, DRM_IOCTL_QXL_ALLOC_SURF, &surf);
 		*handle = surf.handle;
 	} else {
-		struct drm_mode_create_dumb dumb = {
-			.width = BO_PTE_SIZE / 4,
-			.height = size / BO_PTE_SIZE,
-			.bpp = 32,
-		};
-
-		ret = xioctl(fd, DRM_IOCTL_MODE_CREATE_DUMB, &dumb);
-		*handle = dumb.handle;
+		ret = dumb_create(fd, size, handle);
 	}
 	return ret;
 }
@@ -290,6 +311,99 @@ static int radeon_open_vram(int fd, bool *mmapped)
 	return open_debugfs(fd, "radeon_vram");
 }
 
+static struct drm_amdgpu_info_vram_gtt amdgpu_info(int fd)
+{
+	struct drm_amdgpu_info_vram_gtt sizes = { 0 };
+	struct drm_amdgpu_info info = {
+		.return_pointer = (uintptr_t)&sizes,
+		.return_size = sizeof(sizes),
+		.query = AMDGPU_INFO_VRAM_GTT,
+	};
+
+	if (xioctl(fd, DRM_IOCTL_AMDGPU_INFO, &info))
+		memset(&sizes, 0, sizeof(sizes));
+	return sizes;
+}
+
+static uint64_t amdgpu_vram_size(int fd)
+{
+	return amdgpu_info(fd).vram_cpu_accessible_size;
+}
+
+static uint64_t amdgpu_max_size(int fd, enum bo_placement placement)
+{
+	return placement == BO_VRAM ? amdgpu_vram_size(fd) : amdgpu_info(fd).gtt_size;
+}
+
+static int amdgpu_create(int fd, enum bo_placement placement, uint64_t size, uint32_t *handle)
+{
+	union drm_amdgpu_gem_create create = {
+		.in = {
+			.bo_size = size,
+			.domains = placement == BO_VRAM ? AMDGPU_GEM_DOMAIN_VRAM :
+							  AMDGPU_GEM_DOMAIN_GTT,
+			.domain_flags = AMDGPU_GEM_CREATE_CPU_ACCESS_REQUIRED,
+		},
+	};
+	int ret = xioctl(fd, DRM_IOCTL_AMDGPU_GEM_CREATE, &create);
+
+	*handle = create.out.handle;
+	return ret;
+}
+
+static int amdgpu_map_offset(int fd, uint32_t handle, uint64_t *offset)
+{
+	union drm_amdgpu_gem_mmap map = { .in.handle = handle };
+	int ret = xioctl(fd, DRM_IOCTL_AMDGPU_GEM_MMAP, &map);
+
+	*offset = map.out.addr_ptr;
+	return ret;
+}
+
+static uint64_t nouveau_size(int fd, uint64_t param)
+{
+	struct drm_nouveau_getparam get = { .param = param };
+
+	return drmCommandWriteRead(fd, DRM_NOUVEAU_GETPARAM, &get, sizeof(get)) ? 0 : get.value;
+}
+
+static uint64_t nouveau_vram_size(int fd)
+{
+	return nouveau_size(fd, NOUVEAU_GETPARAM_FB_SIZE);
+}
+
+static uint64_t nouveau_max_size(int fd, enum bo_placement placement)
+{
+	return placement == BO_VRAM ? nouveau_vram_size(fd) :
+				      nouveau_size(fd, NOUVEAU_GETPARAM_AGP_SIZE);
+}
+
+static int nouveau_create(int fd, enum bo_placement placement, uint64_t size, uint32_t *handle)
+{
+	struct drm_nouveau_gem_new create = {
+		.info = {
+			.domain = NOUVEAU_GEM_DOMAIN_MAPPABLE |
+				  (placement == BO_VRAM ? NOUVEAU_GEM_DOMAIN_VRAM :
+							  NOUVEAU_GEM_DOMAIN_GART),
+			.size = size,
+		},
+		.align = BO_PTE_SIZE,
+	};
+	int ret = drmCommandWriteRead(fd, DRM_NOUVEAU_GEM_NEW, &create, sizeof(create));
+
+	*handle = create.info.handle;
+	return ret;
+}
+
+static int nouveau_map_offset(int fd, uint32_t handle, uint64_t *offset)
+{
+	struct drm_nouveau_gem_info info = { .handle = handle };
+	int ret = drmCommandWriteRead(fd, DRM_NOUVEAU_GEM_INFO, &info, sizeof(info));
+
+	*offset = info.map_handle;
+	return ret;
+}
+
 static uint64_t vttm_vram_size(int fd)
 {
 	return vttm_domain_size(fd, DRM_VTTM_DOMAIN_VRAM);
@@ -377,6 +491,18 @@ static const struct driver drivers[] = {
 		.open_vram = radeon_open_vram,
 		.can_pin = radeon_can_pin,
 	}, {
+		.name = "amdgpu",
+		.vram_size = amdgpu_vram_size,
+		.max_size = amdgpu_max_size,
+		.create = amdgpu_create,
+		.map_offset = amdgpu_map_offset,
+	}, {
+		.name = "nouveau",
+		.vram_size = nouveau_vram_size,
+		.max_size = nouveau_max_size,
+		.create = nouveau_create,
+		.map_offset = nouveau_map_offset,
+	}, {
 		.name = "vttm",
 		.vram_size = vttm_vram_size,
 		.max_size = vttm_max_size,
@@ -439,7 +565,7 @@ int bo_device(int fd, char *path, size_t size)
 
 const char *bo_placement_name(enum bo_placement placement)
 {
-	return placement == BO_VRAM ? "vram" : "system";
+	return placement == BO_VRAM ? "vram" : placement == BO_SYSTEM ? "system" : "dumb";
 }
 
 bool bo_supported(int fd, enum bo_placement placement)
@@ -465,6 +591,8 @@ uint64_t bo_max_size(int fd, enum bo_placement placement)
 {
 	const struct driver *driver = driver_of(fd);
 
+	if (placement == BO_DUMB)
+		return DUMB_MAX_SIZE;
 	return driver ? driver->max_size(fd, placement) : 0;
 }
 
@@ -473,18 +601,20 @@ int bo_create(int fd, enum bo_placement placement, uint64_t size, struct bo *bo)
 	const struct driver *driver = driver_of(fd);
 	int ret;
 
-	if (!driver)
+	if (!driver && placement != BO_DUMB)
 		return -EOPNOTSUPP;
 	if (!size || size % BO_PTE_SIZE)
 		return -EINVAL;
-	if (size > driver->max_size(fd, placement))
+	if (size > bo_max_size(fd, placement))
 		return -E2BIG;
 
 	*bo = (struct bo){ .fd = fd, .size = size, .placement = placement };
-	ret = driver->create(fd, placement, size, &bo->handle);
+	ret = placement == BO_DUMB ? dumb_create(fd, size, &bo->handle) :
+				     driver->create(fd, placement, size, &bo->handle);
 	if (ret)
 		return ret;
-	ret = driver->map_offset(fd, bo->handle, &bo->offset);
+	ret = placement == BO_DUMB ? dumb_map_offset(fd, bo->handle, &bo->offset) :
+				     driver->map_offset(fd, bo->handle, &bo->offset);
 	if (ret)
 		bo_destroy(bo);
 	return ret;

@@ -21,6 +21,7 @@
 enum bo_placement {
 	BO_VRAM,	/* device memory, mapped through a PCI BAR */
 	BO_SYSTEM,	/* system memory from TTM's page pool */
+	BO_DUMB,	/* where the driver puts dumb buffers; for any driver that has them */
 };
 
 struct bo {
@@ -40,7 +41,7 @@ const char *bo_driver(int fd);
 /* The device's folder in sysfs, which ends with the name of the device. */
 int bo_device(int fd, char *path, size_t size);
 
-/* "vram" or "system". */
+/* "vram", "system" or "dumb". */
 const char *bo_placement_name(enum bo_placement placement);
 
 /* Whether objects can be created in @placement through this driver. */

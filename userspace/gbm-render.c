@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@
 #include <xf86drmMode.h>
 
 #include "bo.h"
-#include "die.h"
+#include "cli.h"
 #include "ppm.h"
 
 static const char usage[] =
@@ -33,7 +34,7 @@ static const char usage[] =
 "  -n, --frames=N           how many pictures (default 3)\n"
 "  -d, --display            show them on the first connected output\n"
 "  -o, --output=FILE        write the last one to a PPM file\n"
-"  -h, --help               this text\n";
+"  -h, --help, --version\n";
 
 /*
  * The picture: a different colour for each pixel, so that none can be in the wrong place, and on top
@@ -317,6 +318,7 @@ int main(int argc, char **argv)
 		{ "display", no_argument, NULL, 'd' },
 		{ "output", required_argument, NULL, 'o' },
 		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
 		{ }
 	};
 	int width = 1024, height = 768, frames = 3, fd, opt;
@@ -331,17 +333,17 @@ int main(int argc, char **argv)
 	EGLDisplay egl;
 	char rest;
 
-	while ((opt = getopt_long(argc, argv, "s:n:do:h", options, NULL)) != -1) {
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, ":s:n:do:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
 			if (sscanf(optarg, "%dx%d%c", &width, &height, &rest) != 2 ||
 			    width < 16 || height < 16 || width > 4096 || height > 4096)
-				die("size must be like 1024x768, from 16x16 to 4096x4096, not '%s'",
+				bad_usage("size must be like 1024x768, from 16x16 to 4096x4096, not '%s'",
 				    optarg);
 			break;
 		case 'n':
-			if (sscanf(optarg, "%d%c", &frames, &rest) != 1 || frames < 1)
-				die("frames must be a number from 1 on, not '%s'", optarg);
+			frames = parse_number(optarg, "frames", 1, INT_MAX);
 			break;
 		case 'd':
 			display = true;
@@ -352,12 +354,15 @@ int main(int argc, char **argv)
 		case 'h':
 			fputs(usage, stdout);
 			return 0;
+		case 'V':
+			print_version();
+			return 0;
 		default:
-			die("try 'gbm-render --help'");
+			bad_option(opt, argv);
 		}
 	}
 	if (optind != argc - 1)
-		die("name one device, say /dev/dri/card0; try 'gbm-render --help'");
+		bad_usage("name one device, say /dev/dri/card0; try 'gbm-render --help'");
 
 	fd = open(argv[optind], O_RDWR | O_CLOEXEC);
 	if (fd < 0)

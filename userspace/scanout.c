@@ -21,7 +21,7 @@
 #include <xf86drmMode.h>
 
 #include "bo.h"
-#include "die.h"
+#include "cli.h"
 #include "ppm.h"
 
 static const char usage[] =
@@ -110,8 +110,12 @@ int main(int argc, char **argv)
 		fputs(usage, stdout);
 		return 0;
 	}
+	if (argc == 2 && !strcmp(argv[1], "--version")) {
+		print_version();
+		return 0;
+	}
 	if (argc < 3)
-		die("name a device and a file; try 'scanout --help'");
+		bad_usage("name a device and a file; try 'scanout --help'");
 	fd = open(argv[1], O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		die("cannot open %s: %s", argv[1], strerror(errno));

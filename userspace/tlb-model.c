@@ -17,18 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "die.h"
+#include "cli.h"
 #include "ptdump.h"
-
-#ifndef VERSION
-#define VERSION "(not a release)"
-#endif
 
 #define LINE_SIZE	64	/* a cache line, what a pattern goes on by */
 
 static const char usage[] =
 "Usage: tlb-model [OPTION]... --accesses=FILE\n"
-"       tlb-model [OPTION]... --pattern=PATTERN --size=MIB\n"
+"  or:  tlb-model [OPTION]... --pattern=PATTERN --size=MIB\n"
 "Count the TLB misses of memory accesses on processors of which the TLBs are published,\n"
 "and the page-table entries read for them.\n"
 "\n"
@@ -180,9 +176,6 @@ static size_t run_count;
 static struct bo_extent *extents;	/* by address */
 static size_t extent_count;
 
-#define bad_input(...)	die_with(1, __VA_ARGS__)
-#define bad_usage(...)	die_with(2, __VA_ARGS__)
-
 /* Room for one more of the @count elements at @array. */
 static void *grow(void *array, size_t count, size_t size)
 {
@@ -190,21 +183,8 @@ static void *grow(void *array, size_t count, size_t size)
 		return array;
 	array = realloc(array, (count ? count * 2 : 1) * size);
 	if (!array)
-		bad_input("out of memory");
+		die("out of memory");
 	return array;
-}
-
-static uint64_t parse_number(const char *text, const char *what, uint64_t min, uint64_t max)
-{
-	char *end;
-	uint64_t n;
-
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	if (errno || end == text || *end || *text == '-' || n < min || n > max)
-		bad_usage("%s must be a number from %" PRIu64 " to %" PRIu64 ", not '%s'", what,
-			  min, max, text);
-	return n;
 }
 
 /* A whole word, with or without 0x. */
@@ -396,7 +376,7 @@ static bool parse_tlb(char *text, struct tlb *tlb)
 	}
 	tlb->slots = calloc(entries, sizeof(*tlb->slots));
 	if (!tlb->slots)
-		bad_input("out of memory");
+		die("out of memory");
 	return true;
 }
 
@@ -474,7 +454,7 @@ static void read_accesses(const char *name)
 	char line[256];
 
 	if (!f)
-		bad_input("cannot open %s: %s", name, strerror(errno));
+		die("cannot open %s: %s", name, strerror(errno));
 	for (unsigned long number = 1; fgets(line, sizeof(line), f); number++) {
 		struct run run;
 
@@ -482,15 +462,15 @@ static void read_accesses(const char *name)
 		if (!line[strspn(line, " \t")])
 			continue;
 		if (!parse_access(line, &run))
-			bad_input("%s:%lu: not ADDRESS [r|w [COUNT STEP]]", name, number);
+			die("%s:%lu: not ADDRESS [r|w [COUNT STEP]]", name, number);
 		add_run(run.address, run.count, run.step, run.write);
 	}
 	if (ferror(f))
-		bad_input("cannot read %s: %s", name, strerror(errno));
+		die("cannot read %s: %s", name, strerror(errno));
 	if (!from_stdin)
 		fclose(f);
 	if (!run_count)
-		bad_input("%s has no accesses", name);
+		die("%s has no accesses", name);
 }
 
 /* Goes through the memory in steps, and again from a line further, until there are @count. */
@@ -554,7 +534,7 @@ static void read_tables(const char *name)
 	char line[256];
 
 	if (!f)
-		bad_input("cannot open %s: %s", name, strerror(errno));
+		die("cannot open %s: %s", name, strerror(errno));
 	for (unsigned long number = 1; fgets(line, sizeof(line), f); number++) {
 		struct bo_extent extent;
 		uint64_t mask;
@@ -564,27 +544,27 @@ static void read_tables(const char *name)
 		if (!line[strspn(line, " \t")] || !strncmp(line, "---[", 4))
 			continue;
 		if (!parse_listed(line, &extent) && !parse_extent(line, &extent))
-			bad_input("%s:%lu: neither START END LEVEL nor a line of ptdump", name,
+			die("%s:%lu: neither START END LEVEL nor a line of ptdump", name,
 				  number);
 		if (extent.level == BO_NONE)
 			continue;
 		mask = level_info[extent.level].size - 1;
 		if (extent.start >= extent.end || (extent.start | extent.end) & mask)
-			bad_input("%s:%lu: not a stretch of %s entries", name, number,
+			die("%s:%lu: not a stretch of %s entries", name, number,
 				  level_info[extent.level].name);
 		extents = grow(extents, extent_count, sizeof(*extents));
 		extents[extent_count++] = extent;
 	}
 	if (ferror(f))
-		bad_input("cannot read %s: %s", name, strerror(errno));
+		die("cannot read %s: %s", name, strerror(errno));
 	fclose(f);
 	if (!extent_count)
-		bad_input("%s maps nothing", name);
+		die("%s maps nothing", name);
 
 	qsort(extents, extent_count, sizeof(*extents), by_address);
 	for (size_t i = 1; i < extent_count; i++) {
 		if (extents[i].start < extents[i - 1].end)
-			bad_input("%s maps 0x%" PRIxPTR " twice", name, extents[i].start);
+			die("%s maps 0x%" PRIxPTR " twice", name, extents[i].start);
 	}
 }
 
@@ -606,7 +586,7 @@ static enum kind page_at(uint64_t address)
 		}
 		extent = &extents[low];
 		if (address < extent->start || address >= extent->end)
-			bad_input("0x%" PRIx64 " is accessed and not mapped", address);
+			die("0x%" PRIx64 " is accessed and not mapped", address);
 	}
 	return PAGE_4K + (extent->level - BO_PTE);
 }
@@ -798,13 +778,10 @@ int main(int argc, char **argv)
 			fputs(usage, stdout);
 			return 0;
 		case VERSION_OPTION:
-			puts("tlb-model " VERSION);
+			print_version();
 			return 0;
-		case ':':
-			bad_usage("'%s' needs a value; try 'tlb-model --help'", argv[optind - 1]);
 		default:
-			bad_usage("no such option: '%s'; try 'tlb-model --help'",
-				  argv[optind - 1]);
+			bad_option(opt, argv);
 		}
 	}
 	if (optind != argc)
@@ -835,6 +812,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < processor_count; i++)
 		report(&processors[i], largest, repeat, csv);
 	if (fflush(stdout))
-		bad_input("cannot write the results: %s", strerror(errno));
+		die("cannot write the results: %s", strerror(errno));
 	return 0;
 }
