@@ -277,13 +277,8 @@ static int open_dax(const struct mapping *m, uint64_t size, struct area *area)
 /* A GEM object in shmem; the guest has told shmem to use huge pages. */
 static int open_shmem(const struct mapping *m, uint64_t size, struct area *area)
 {
-	struct drm_mode_create_dumb create = {
-		.width = KiB,
-		.height = size / (4 * KiB),
-		.bpp = 32,
-	};
-	struct drm_mode_map_dumb map = { 0 };
 	static int fd = -1;
+	int ret;
 
 	(void)m;
 	for (int i = 0; i < 16 && fd < 0; i++) {
@@ -301,22 +296,15 @@ static int open_shmem(const struct mapping *m, uint64_t size, struct area *area)
 	}
 	if (fd < 0)
 		return -ENODEV;
-	if (drmIoctl(fd, DRM_IOCTL_MODE_CREATE_DUMB, &create))
-		return -errno;
-	area->bo = (struct bo){ .fd = fd, .handle = create.handle };
-	map.handle = create.handle;
-	if (drmIoctl(fd, DRM_IOCTL_MODE_MAP_DUMB, &map)) {
-		drmCloseBufferHandle(fd, create.handle);
-		return -errno;
-	}
+	ret = bo_create(fd, BO_DUMB, size, &area->bo);
 	area->fd = fd;
-	area->offset = map.offset;
-	return 0;
+	area->offset = area->bo.offset;
+	return ret;
 }
 
 static void close_shmem(struct area *area)
 {
-	drmCloseBufferHandle(area->bo.fd, area->bo.handle);
+	bo_destroy(&area->bo);
 }
 
 static int open_hugetlb(const struct mapping *m, uint64_t size, struct area *area)
