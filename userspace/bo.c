@@ -21,6 +21,9 @@
 #include <nouveau_drm.h>
 #include <qxl_drm.h>
 #include <radeon_drm.h>
+#if __has_include(<xe_drm.h>)
+#include <xe_drm.h>
+#endif
 #include <xf86drm.h>
 
 #include "vttm.h"
@@ -404,6 +407,72 @@ static int nouveau_map_offset(int fd, uint32_t handle, uint64_t *offset)
 	return ret;
 }
 
+#ifdef DRM_XE_DEVICE_QUERY_MEM_REGIONS
+/* One of @mem_class, the CPU's part of it as its size; size 0 if there is none. */
+static struct drm_xe_mem_region xe_region(int fd, uint16_t mem_class)
+{
+	struct drm_xe_mem_region found = { 0 };
+	struct drm_xe_device_query query = { .query = DRM_XE_DEVICE_QUERY_MEM_REGIONS };
+	struct drm_xe_query_mem_regions *regions;
+
+	if (xioctl(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query))
+		return found;
+	regions = calloc(1, query.size);
+	if (!regions)
+		return found;
+	query.data = (uintptr_t)regions;
+	if (!xioctl(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query)) {
+		for (uint32_t i = 0; i < regions->num_mem_regions && !found.total_size; i++) {
+			if (regions->mem_regions[i].mem_class == mem_class)
+				found = regions->mem_regions[i];
+		}
+	}
+	free(regions);
+	if (mem_class == DRM_XE_MEM_REGION_CLASS_VRAM)
+		found.total_size = found.cpu_visible_size;
+	return found;
+}
+
+static uint64_t xe_vram_size(int fd)
+{
+	return xe_region(fd, DRM_XE_MEM_REGION_CLASS_VRAM).total_size;
+}
+
+static uint64_t xe_max_size(int fd, enum bo_placement placement)
+{
+	return placement == BO_VRAM ? xe_vram_size(fd) :
+				      xe_region(fd, DRM_XE_MEM_REGION_CLASS_SYSMEM).total_size;
+}
+
+static int xe_create(int fd, enum bo_placement placement, uint64_t size, uint32_t *handle)
+{
+	struct drm_xe_mem_region region = xe_region(fd, placement == BO_VRAM ?
+						    DRM_XE_MEM_REGION_CLASS_VRAM :
+						    DRM_XE_MEM_REGION_CLASS_SYSMEM);
+	uint64_t piece = MAX(region.min_page_size, BO_PTE_SIZE);
+	struct drm_xe_gem_create create = {
+		.size = (size + piece - 1) / piece * piece,
+		.placement = 1u << region.instance,
+		.flags = placement == BO_VRAM ? DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM : 0,
+		.cpu_caching = placement == BO_VRAM ? DRM_XE_GEM_CPU_CACHING_WC :
+						      DRM_XE_GEM_CPU_CACHING_WB,
+	};
+	int ret = xioctl(fd, DRM_IOCTL_XE_GEM_CREATE, &create);
+
+	*handle = create.handle;
+	return ret;
+}
+
+static int xe_map_offset(int fd, uint32_t handle, uint64_t *offset)
+{
+	struct drm_xe_gem_mmap_offset map = { .handle = handle };
+	int ret = xioctl(fd, DRM_IOCTL_XE_GEM_MMAP_OFFSET, &map);
+
+	*offset = map.offset;
+	return ret;
+}
+#endif
+
 static uint64_t vttm_vram_size(int fd)
 {
 	return vttm_domain_size(fd, DRM_VTTM_DOMAIN_VRAM);
@@ -502,6 +571,14 @@ static const struct driver drivers[] = {
 		.max_size = nouveau_max_size,
 		.create = nouveau_create,
 		.map_offset = nouveau_map_offset,
+#ifdef DRM_XE_DEVICE_QUERY_MEM_REGIONS
+	}, {
+		.name = "xe",
+		.vram_size = xe_vram_size,
+		.max_size = xe_max_size,
+		.create = xe_create,
+		.map_offset = xe_map_offset,
+#endif
 	}, {
 		.name = "vttm",
 		.vram_size = vttm_vram_size,
