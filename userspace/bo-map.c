@@ -41,8 +41,8 @@ static const char usage[] =
 "                               to NAME.accesses, for tlb-model\n"
 "  -h, --help, --version\n"
 "\n"
-"\"instructions\" are nanoseconds spent on the first touch of every page beyond those\n"
-"of a later one: instructions where the clock counts them (qemu -icount shift=0).\n"
+"\"first touch\", in CSV \"instructions\", is how many nanoseconds the first touch of every page\n"
+"takes longer than a later one: instructions where the clock counts them (qemu -icount shift=0).\n"
 "Needs root, debugfs and CONFIG_PTDUMP_DEBUGFS for the entries.\n";
 
 static int saved_switch = -1;
@@ -318,7 +318,7 @@ int main(int argc, char **argv)
 	       "  PTE entries   %8$llu\n"
 	       "  PMD entries   %9$llu\n"
 	       "  PUD entries   %10$llu\n"
-	       "  instructions  %11$llu\n",
+	       "  first touch   %11$llu ns\n",
 	       version->name, bo_placement_name(placement), misalign ? "-misaligned" : "",
 	       (unsigned long long)size,
 	       huge_faults, (unsigned long long)faults, (unsigned long long)kib,
