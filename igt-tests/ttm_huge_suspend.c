@@ -238,6 +238,25 @@ static void test_new(const struct target *target)
 	assert_no_kernel_warning(target);
 }
 
+/**
+ * SUBTEST: unplug
+ * Description: Nothing of what the device was at work on before a suspend is left when it is unplugged
+ *              afterwards.
+ */
+static void test_unplug(struct target *target)
+{
+	struct pci_address device = pci_address(target);
+	struct bo bo = target_bo(target, SMALL);
+
+	/* qxl then makes a surface of it, for which the device has two releases in the end. */
+	bo_hold(&bo);
+	bo_destroy(&bo);
+	suspend_and_resume(target);
+	unplug(&device);
+	plug_in(target, &device);
+	assert_no_kernel_warning(target);
+}
+
 int igt_main()
 {
 	static const struct {
@@ -265,6 +284,11 @@ int igt_main()
 			igt_dynamic_targets_if(target, !tests[i].vram_only || target->placement == BO_VRAM)
 				tests[i].test(target);
 	}
+
+	igt_describe("Unplugged after a suspend");
+	igt_subtest_with_dynamic("unplug")
+		igt_dynamic_targets(target)
+			test_unplug(target);
 
 	igt_fixture()
 		ttm_huge_fini();

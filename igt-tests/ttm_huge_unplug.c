@@ -23,17 +23,6 @@ IGT_TEST_DESCRIPTION("Mappings of TTM buffer objects when their device is unplug
 #define SMALL	(4 * MiB + 4 * KiB)
 
 /*
- * radeon of 7.3 has no remove callback: its device is freed while it is registered, with all
- * that it has, and the kernel panics in drm_mode_config_cleanup().
- */
-static void require_unplug(const struct target *target)
-{
-	igt_require_f(strcmp(bo_driver(target->fd), "radeon"),
-		      "%s: radeon does not unregister its device when it is unbound, the kernel "
-		      "panics\n", target->name);
-}
-
-/*
  * Nothing of the object is left: what is there is memory that holds what was written there since.
  * All of a mapping is one page.
  */
@@ -74,10 +63,8 @@ static void test_mapped(struct target *target)
 	struct bo bo;
 	struct view view, small, untouched;
 	struct handshake hs;
-	struct pci_address device;
+	struct pci_address device = pci_address(target);
 
-	require_unplug(target);
-	device = pci_address(target);
 	bo = target_bo(target, size_of_all_levels(target));
 	view = map_filled(target, &bo, 2);
 	/* Not all of a gigabyte: the pages that come are 4 KiB each. */
@@ -129,7 +116,6 @@ static void test_dmabuf(struct target *target)
 	struct bo bo;
 	int dmabuf;
 
-	require_unplug(target);
 	device = pci_address(target);
 	bo = target_bo(target, SMALL);
 	view.bo = &bo;
@@ -162,7 +148,6 @@ static void test_plugged_in(struct target *target)
 	struct view view;
 	struct bo bo;
 
-	require_unplug(target);
 	device = pci_address(target);
 	bo = target_bo(target, size_of_all_levels(target));
 	view = map_filled(target, &bo, 2);
