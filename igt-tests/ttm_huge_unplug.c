@@ -138,23 +138,42 @@ static void test_dmabuf(struct target *target)
 	assert_no_kernel_warning(target);
 }
 
+/* How many interrupt handlers the driver has. */
+static int count_handlers(const struct target *target)
+{
+	const char *name = bo_driver(target->fd);
+	FILE *f = fopen("/proc/interrupts", "re");
+	char line[512];
+	int count = 0;
+
+	igt_assert(f);
+	while (fgets(line, sizeof(line), f)) {
+		for (const char *at = line; (at = strstr(at, name)); at++)
+			count++;
+	}
+	fclose(f);
+	return count;
+}
+
 /**
  * SUBTEST: plugged-in
- * Description: After the device was unplugged and plugged in again, new objects reach every level.
+ * Description: After the device was unplugged and plugged in again, new objects reach every level, and
+ *              the driver has as many interrupt handlers as before.
  */
 static void test_plugged_in(struct target *target)
 {
-	struct pci_address device;
+	struct pci_address device = pci_address(target);
+	const int handlers = count_handlers(target);
 	struct view view;
 	struct bo bo;
 
-	device = pci_address(target);
 	bo = target_bo(target, size_of_all_levels(target));
 	view = map_filled(target, &bo, 2);
 	unplug(&device);
 	unmap(&view);
 	bo_destroy(&bo);
 	plug_in(target, &device);
+	igt_assert_eq(count_handlers(target), handlers);
 
 	bo = target_bo(target, size_of_all_levels(target));
 	view = map_filled(target, &bo, 2);
