@@ -859,8 +859,8 @@ static bool applies(const struct test *test, const struct mapping *m, uint64_t s
  */
 static struct figures best_of(const struct test *test, const struct area *kept, uint64_t size)
 {
-	const uint64_t enough = 200000000, start = now();
-	const int most = 5;
+	const uint64_t enough = 600000000, start = now();
+	const int most = 20;
 	struct figures best = { 0 };
 
 	for (int i = 0; i < most && (!i || now() - start < enough); i++) {
