@@ -859,7 +859,7 @@ static bool applies(const struct test *test, const struct mapping *m, uint64_t s
  */
 static struct figures best_of(const struct test *test, const struct area *kept, uint64_t size)
 {
-	const uint64_t enough = 600000000, start = now();
+	const uint64_t enough = 300000000, start = now();
 	const int most = 20;
 	struct figures best = { 0 };
 
