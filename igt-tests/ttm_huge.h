@@ -174,8 +174,8 @@ void empty_page_pool(void);
 
 /*
  * Takes the driver away from the target's device, in use or not, and gives it back; nobody may have
- * the card of before open then, but the target. The device's address is its name on the PCI bus, which
- * skips the test where that cannot be done.
+ * the card of before open then, but the target. The device's address is its name on the PCI bus;
+ * asking for it skips the test where the driver cannot be taken away.
  */
 struct pci_address {
 	char name[32];

@@ -112,11 +112,10 @@ static void test_mapped(struct target *target)
 static void test_dmabuf(struct target *target)
 {
 	struct view view = { .target = target };
-	struct pci_address device;
+	struct pci_address device = pci_address(target);
 	struct bo bo;
 	int dmabuf;
 
-	device = pci_address(target);
 	bo = target_bo(target, SMALL);
 	view.bo = &bo;
 	view.length = bo.size;

@@ -142,13 +142,10 @@ static int qxl_card(bool largest)
 	return found;
 }
 
-static int open_ttm(const struct mapping *m, uint64_t size, struct area *area)
+static int open_bo(int card, enum bo_placement placement, uint64_t size, struct area *area)
 {
-	int card = qxl_card(true), err;
+	int err = bo_create(card, placement, size, &area->bo);
 
-	if (card < 0)
-		return card;
-	err = bo_create(card, m->placement, size, &area->bo);
 	if (err)
 		return err;
 	area->fd = card;
@@ -156,9 +153,16 @@ static int open_ttm(const struct mapping *m, uint64_t size, struct area *area)
 	return 0;
 }
 
-static void close_ttm(struct area *area)
+static void close_bo(struct area *area)
 {
 	bo_destroy(&area->bo);
+}
+
+static int open_ttm(const struct mapping *m, uint64_t size, struct area *area)
+{
+	int card = qxl_card(true);
+
+	return card < 0 ? card : open_bo(card, m->placement, size, area);
 }
 
 static bool read_line(const char *dir, const char *file, char *text, size_t size)
@@ -278,7 +282,6 @@ static int open_dax(const struct mapping *m, uint64_t size, struct area *area)
 static int open_shmem(const struct mapping *m, uint64_t size, struct area *area)
 {
 	static int fd = -1;
-	int ret;
 
 	(void)m;
 	for (int i = 0; i < 16 && fd < 0; i++) {
@@ -296,15 +299,7 @@ static int open_shmem(const struct mapping *m, uint64_t size, struct area *area)
 	}
 	if (fd < 0)
 		return -ENODEV;
-	ret = bo_create(fd, BO_DUMB, size, &area->bo);
-	area->fd = fd;
-	area->offset = area->bo.offset;
-	return ret;
-}
-
-static void close_shmem(struct area *area)
-{
-	bo_destroy(&area->bo);
+	return open_bo(fd, BO_DUMB, size, area);
 }
 
 static int open_hugetlb(const struct mapping *m, uint64_t size, struct area *area)
@@ -329,22 +324,22 @@ static int open_anonymous(const struct mapping *m, uint64_t size, struct area *a
 
 static const struct mapping mappings[] = {
 	{ "vram-0", "TTM, VRAM of qxl, 4 KiB entries", DEVICE, .ttm = true, .placement = BO_VRAM,
-	  .huge_faults = 0, .open = open_ttm, .close = close_ttm },
+	  .huge_faults = 0, .open = open_ttm, .close = close_bo },
 	{ "vram-1", "the same, up to 2 MiB", DEVICE, .ttm = true, .placement = BO_VRAM,
-	  .huge_faults = 1, .open = open_ttm, .close = close_ttm },
+	  .huge_faults = 1, .open = open_ttm, .close = close_bo },
 	{ "vram-2", "the same, up to 1 GiB", DEVICE, .ttm = true, .placement = BO_VRAM,
-	  .huge_faults = 2, .open = open_ttm, .close = close_ttm },
+	  .huge_faults = 2, .open = open_ttm, .close = close_bo },
 	{ "system-0", "TTM, system memory, 4 KiB entries", OBJECT, .ttm = true,
-	  .placement = BO_SYSTEM, .huge_faults = 0, .open = open_ttm, .close = close_ttm },
+	  .placement = BO_SYSTEM, .huge_faults = 0, .open = open_ttm, .close = close_bo },
 	{ "system-1", "the same, up to 2 MiB", OBJECT, .ttm = true,
-	  .placement = BO_SYSTEM, .huge_faults = 1, .open = open_ttm, .close = close_ttm },
+	  .placement = BO_SYSTEM, .huge_faults = 1, .open = open_ttm, .close = close_bo },
 	{ "system-2", "the same, up to 1 GiB", OBJECT, .ttm = true,
-	  .placement = BO_SYSTEM, .huge_faults = 2, .open = open_ttm, .close = close_ttm },
+	  .placement = BO_SYSTEM, .huge_faults = 2, .open = open_ttm, .close = close_bo },
 	{ "vfio", "a BAR through vfio-pci", DEVICE, .open = open_vfio },
 	{ "sysfs", "the same BAR through its file in sysfs (remap_pfn_range)", DEVICE,
 	  .open = open_sysfs },
 	{ "shmem", "GEM objects of vgem in shmem with huge pages", OBJECT,
-	  .open = open_shmem, .close = close_shmem },
+	  .open = open_shmem, .close = close_bo },
 	{ "hugetlb-2m", "hugetlbfs, 2 MiB", OBJECT, .granule = 2 * MiB,
 	  .open = open_hugetlb, .close = close_file },
 	{ "hugetlb-1g", "hugetlbfs, 1 GiB", OBJECT, .granule = GiB,

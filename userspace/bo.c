@@ -408,9 +408,11 @@ static int nouveau_map_offset(int fd, uint32_t handle, uint64_t *offset)
 }
 
 #ifdef DRM_XE_DEVICE_QUERY_MEM_REGIONS
-/* One of @mem_class, the CPU's part of it as its size; size 0 if there is none. */
-static struct drm_xe_mem_region xe_region(int fd, uint16_t mem_class)
+/* The CPU's part of it is its size, which is 0 if there is none. */
+static struct drm_xe_mem_region xe_region(int fd, enum bo_placement placement)
 {
+	const uint16_t mem_class = placement == BO_VRAM ? DRM_XE_MEM_REGION_CLASS_VRAM :
+							  DRM_XE_MEM_REGION_CLASS_SYSMEM;
 	struct drm_xe_mem_region found = { 0 };
 	struct drm_xe_device_query query = { .query = DRM_XE_DEVICE_QUERY_MEM_REGIONS };
 	struct drm_xe_query_mem_regions *regions;
@@ -428,27 +430,24 @@ static struct drm_xe_mem_region xe_region(int fd, uint16_t mem_class)
 		}
 	}
 	free(regions);
-	if (mem_class == DRM_XE_MEM_REGION_CLASS_VRAM)
+	if (placement == BO_VRAM)
 		found.total_size = found.cpu_visible_size;
 	return found;
 }
 
-static uint64_t xe_vram_size(int fd)
-{
-	return xe_region(fd, DRM_XE_MEM_REGION_CLASS_VRAM).total_size;
-}
-
 static uint64_t xe_max_size(int fd, enum bo_placement placement)
 {
-	return placement == BO_VRAM ? xe_vram_size(fd) :
-				      xe_region(fd, DRM_XE_MEM_REGION_CLASS_SYSMEM).total_size;
+	return xe_region(fd, placement).total_size;
+}
+
+static uint64_t xe_vram_size(int fd)
+{
+	return xe_max_size(fd, BO_VRAM);
 }
 
 static int xe_create(int fd, enum bo_placement placement, uint64_t size, uint32_t *handle)
 {
-	struct drm_xe_mem_region region = xe_region(fd, placement == BO_VRAM ?
-						    DRM_XE_MEM_REGION_CLASS_VRAM :
-						    DRM_XE_MEM_REGION_CLASS_SYSMEM);
+	struct drm_xe_mem_region region = xe_region(fd, placement);
 	uint64_t piece = MAX(region.min_page_size, BO_PTE_SIZE);
 	struct drm_xe_gem_create create = {
 		.size = (size + piece - 1) / piece * piece,
