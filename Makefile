@@ -3,37 +3,39 @@
 
 KDIR ?= build/linux
 export JOBS ?= $(shell nproc)
-# More kernel configuration fragments, and a timeout for the guest in seconds
+# More kernel configuration fragments
 FRAGMENTS ?=
-TIMEOUT ?= 3000
 
 cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ttm-huge
 tree := $(abspath $(KDIR))
 base := $(abspath build/linux-base)
 root := build/root.img
 
-packages := bc bison build-essential ccache debian-archive-keyring flex gdb genext2fs \
-	gnuplot-nox libdrm-dev libegl-dev libelf-dev libgbm-dev libgles-dev libssl-dev mmdebstrap \
-	netpbm pkg-config python3-ply python3 \
-	qemu-system-gui qemu-system-x86 shellcheck xz-utils
+# For what runs on a machine with a GPU, and for all the rest
+client_packages := build-essential libdrm-dev libegl-dev libgbm-dev libgles-dev pkg-config
+packages := $(client_packages) bc bison ccache debian-archive-keyring flex gdb genext2fs \
+	gnuplot-nox libelf-dev libssl-dev mmdebstrap netpbm python3-ply python3 qemu-system-gui \
+	qemu-system-x86 shellcheck xz-utils
 
 export CCACHE_DIR ?= $(cache)/ccache
 export CCACHE_MAXSIZE ?= 5G
 export CCACHE_NOHASHDIR = 1
 
 version := 0.1
-cflags := -DVERSION='"$(version)"' -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags libdrm 2>/dev/null)
+# Asked when it is used: not before "setup" has installed what answers
+cflags = -DVERSION='"$(version)"' -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags libdrm)
 bo := userspace/bo.c userspace/bo.h userspace/ptdump.h userspace/vttm.h userspace/vttm_drm.h
 
-.PHONY: help setup tree patches kernel debug-kernel base-kernel root shell demo baseline bench pictures check \
+.PHONY: help setup setup-clients tree patches kernel debug-kernel base-kernel root shell demo baseline bench pictures check \
 	check-configs check-pae check-static check-without soak upstream-baseline clients tests \
-	selftests install clean
+	selftests install docs clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
 	@echo "make baseline      the same objects on the unpatched kernel, compared with the last demo"
 	@echo "make bench         what mapping costs in instructions, beside vfio, sysfs, hugetlb and others"
 	@echo "make pictures      let Mesa's clients draw with and without huge entries, and compare"
+	@echo "make docs          put the last figures and pictures of these into docs/"
 	@echo "make check         run the tests (debug kernel, igt_runner); T=REGEX for some of them"
 	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
 	@echo "make check-configs build what the series touches in other configurations; T=NAMES,"
@@ -59,6 +61,9 @@ help:
 setup:
 	@guest/setup $(packages)
 
+setup-clients:
+	@guest/setup $(client_packages)
+
 tree: setup
 	@guest/tree apply $(tree)
 
@@ -83,23 +88,21 @@ libs := libdrm
 build/gbm-render: libs += gbm egl glesv2
 
 build/bo-map build/bench build/gbm-render build/scanout: build/%: userspace/%.c userspace/cli.h \
-		userspace/ppm.h userspace/timing.h $(bo) | setup
+		userspace/ppm.h userspace/timing.h $(bo) | setup-clients
 	@mkdir -p build
 	gcc $(cflags) -pthread -o $@ $< userspace/bo.c $(shell pkg-config --cflags --libs $(libs)) -lm
 
-build/drm-levels.so: userspace/drm-levels.c $(bo) | setup
+build/drm-levels.so build/drm-record.so: build/%.so: userspace/%.c $(bo) | setup-clients
 	@mkdir -p build
 	gcc $(cflags) -fPIC -shared -o $@ $(filter %.c,$^) $(shell pkg-config --libs $(libs))
 
-build/tlb-model: userspace/tlb-model.c userspace/cli.h userspace/ptdump.h userspace/bo.h | setup
+build/tlb-model: userspace/tlb-model.c userspace/cli.h userspace/ptdump.h userspace/bo.h | setup-clients
 	@mkdir -p build
 	gcc $(cflags) -o $@ $<
 
-mesa_clients := build/gbm-render build/scanout build/drm-levels.so
+mesa_clients := build/gbm-render build/scanout build/drm-levels.so build/drm-record.so
 
 clients: build/bo-map build/bench build/tlb-model $(mesa_clients)
-
-# ---- igt-tests ----
 
 # ---- for a machine with a GPU ----
 
@@ -117,8 +120,14 @@ install: $(programs:%=build/%)
 	@guest/setup help2man
 	@install -d "$(bindir)" "$(mandir)"
 	install -t "$(bindir)" $^
-	@$(foreach p,$(programs),help2man -N -n "$(about-$(p))" -o "$(mandir)/$(p).1" build/$(p) &&) \
-		echo "manual pages in $(mandir)"
+	@if ! command -v help2man >/dev/null; then \
+		echo "no manual pages: help2man is missing"; \
+	else \
+		$(foreach p,$(programs),help2man -N -n "$(about-$(p))" -o "$(mandir)/$(p).1" build/$(p) &&) \
+		echo "manual pages in $(mandir)"; \
+	fi
+
+# ---- igt-tests ----
 
 igt_tests := $(basename $(notdir $(wildcard igt-tests/ttm_huge_*.c igt-tests/vfio_*.c igt-tests/sysfs_*.c)))
 igt_common := $(filter-out $(igt_tests:%=igt-tests/%.c),$(wildcard igt-tests/*.c))
@@ -188,7 +197,7 @@ check-static: tree build/tlb-model
 # $(call map-objects,NAME,TREE,VARIABLES): the client's figures on a tree's kernel, in NAME.csv
 define map-objects
 @mkdir -p results/$(1) && cp build/bo-map userspace/demo results/$(1)
-@echo "mapping objects in the guest, about a minute"
+@echo "mapping objects in the guest, about two minutes"
 @guest/run --icount --vttm --mem 3072 --kernel $(2)/.plain/arch/x86/boot/bzImage \
 	--share results/$(1) -- env $(3) ./demo
 @mv results/$(1)/output results/$(1).csv
@@ -210,8 +219,15 @@ bench: kernel base-kernel build/bench $(root)
 		$(base)/.plain/arch/x86/boot/bzImage results/bench
 	@userspace/bench-report results/bench.csv results/bench
 
+# What docs/ shows, from the last runs of "make demo", "make bench" and "make pictures"
+docs:
+	@cp results/bench.csv results/demo.svg docs
+	@cp $(patsubst docs/%,results/%,$(wildcard docs/pictures/*.png)) docs/pictures
+	@userspace/bench-report results/bench.csv docs/bench docs/performance.md
+	@rm docs/bench-*.png
+
 # What Mesa draws through huge entries and through 4 KiB ones; scaled down for docs/pictures.
-pictures: kernel $(mesa_clients) $(root)
+pictures: kernel $(mesa_clients) build/tlb-model $(root)
 	@mkdir -p results/pictures && cp $(mesa_clients) userspace/pictures results/pictures
 	@echo "drawing in the guest, about three minutes"
 	@guest/run --timeout 1200 --kernel $(tree)/.plain/arch/x86/boot/bzImage \
@@ -221,6 +237,7 @@ pictures: kernel $(mesa_clients) $(root)
 		for picture in *-2.ppm; do \
 			pamscale -xsize 640 $$picture | pnmtopng -compression 9 >$${picture%-2.ppm}.png || exit; \
 		done
+	@build/tlb-model --tables=results/pictures/mesa.tables --accesses=results/pictures/mesa.accesses
 
 KERNEL ?= plain
 shell: $(if $(filter base,$(KERNEL)),base-kernel,$(if $(filter debug,$(KERNEL)),debug-kernel,kernel)) \

@@ -1163,7 +1163,7 @@ static uint64_t vram_used(const struct target *target)
 {
 	struct drm_vttm_heap heap = { .domain = VRAM };
 
-	igt_assert_eq(vttm_ioctl(target->fd, DRM_IOCTL_VTTM_HEAP, &heap), 0);
+	igt_assert_eq(bo_ioctl(target->fd, DRM_IOCTL_VTTM_HEAP, &heap), 0);
 	return heap.used;
 }
 

@@ -34,7 +34,6 @@
 #define MiB		(1024 * KiB)
 #define GiB		(1024 * MiB)
 
-
 static const char usage[] =
 "Usage: bench [OPTION]... [MAPPING]...\n"
 "Measure what it costs to map memory, with each MAPPING or with all that this guest has.\n"
@@ -381,15 +380,20 @@ static void area_close(struct area *area)
 		current->close(area);
 }
 
-static char *map(const struct area *area)
+static void *try_map(const struct area *area)
 {
 	int flags = current->map_flags ? current->map_flags : MAP_SHARED;
-	char *addr;
 
 	if (area->where)
 		flags |= MAP_FIXED_NOREPLACE;
-	addr = mmap(area->where, area->size, PROT_READ | PROT_WRITE, flags, area->fd,
+	return mmap(area->where, area->size, PROT_READ | PROT_WRITE, flags, area->fd,
 		    area->offset);
+}
+
+static char *map(const struct area *area)
+{
+	char *addr = try_map(area);
+
 	if (addr == MAP_FAILED)
 		die("%s: cannot map %" PRIu64 " MiB: %s", current->name, area->size / MiB,
 		    strerror(errno));
@@ -848,17 +852,32 @@ static bool applies(const struct test *test, const struct mapping *m, uint64_t s
 }
 
 /*
- * The best of some runs, as an interrupt that falls into one makes it longer: at most @most, and
- * no more once they have taken @enough. An interrupt may also make the part longer that is
- * subtracted.
+ * How many runs of what the first one took: up to 20 within 300 million instructions. There are only
+ * four answers, so that they hardly ever depend on an interrupt: each run leaves the free memory in
+ * another order, and with it the runs of pages that the next one finds.
+ */
+static int runs(uint64_t first)
+{
+	const uint64_t enough = 300000000;
+
+	for (int n = 20; n > 1; n /= 2) {
+		if (n * first <= enough)
+			return n;
+	}
+	return 1;
+}
+
+/*
+ * The best of some runs, as an interrupt that falls into one makes it longer. It may also make the
+ * part longer that is subtracted.
  */
 static struct figures best_of(const struct test *test, const struct area *kept, uint64_t size)
 {
-	const uint64_t enough = 300000000, start = now();
-	const int most = 20;
+	const uint64_t start = now();
 	struct figures best = { 0 };
+	int n = 1;
 
-	for (int i = 0; i < most && (!i || now() - start < enough); i++) {
+	for (int i = 0; i < n; i++) {
 		struct area area = { .size = size };
 		struct figures f;
 
@@ -874,6 +893,8 @@ static struct figures best_of(const struct test *test, const struct area *kept, 
 		test->run(&area, &f);
 		if (test->memory == NEW)
 			area_close(&area);
+		if (!i)
+			n = runs(now() - start);
 		if (!i || f.instructions < best.instructions) {
 			if (i && best.again < f.again)
 				f.again = best.again;
@@ -889,7 +910,7 @@ static struct figures best_of(const struct test *test, const struct area *kept, 
 /* In a process of its own, so that nothing depends on what was measured before */
 static struct figures run(const struct test *test, const struct area *kept, uint64_t size)
 {
-	/* No child of a child is to run before fork() returns. */
+	/* What fork() makes of a child queues behind it. */
 	const struct sched_param priority = { .sched_priority = 1 };
 	static struct figures *result;
 	int status;
@@ -905,7 +926,7 @@ static struct figures run(const struct test *test, const struct area *kept, uint
 	if (pid < 0)
 		die("cannot fork: %s", strerror(errno));
 	if (!pid) {
-		sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &priority);
+		sched_setscheduler(0, SCHED_FIFO, &priority);
 		/* The program's own pages are there before anything is counted. */
 		mlockall(MCL_CURRENT);
 		munlockall();
@@ -914,31 +935,58 @@ static struct figures run(const struct test *test, const struct area *kept, uint
 		*result = best_of(test, kept, size);
 		_exit(EXIT_SUCCESS);
 	}
-	if (waitpid(pid, &status, 0) != pid || status)
-		die("%s of %s, %" PRIu64 " MiB, failed", test->name, current->name, size / MiB);
+	if (waitpid(pid, &status, 0) != pid || WIFSIGNALED(status))
+		die("%s of %s, %" PRIu64 " MiB, was killed", test->name, current->name, size / MiB);
+	/* It has said why. */
+	if (status)
+		exit(EXIT_FAILURE);
 	return *result;
 }
 
 static int total;	/* of measurements */
 
-static void restore_switch(void)
-{
-	if (saved_switch >= 0)
-		bo_set_huge_faults(saved_switch);
-}
-
 /* Whether @m can be measured here: not on a kernel without the switch if it is not off. */
 static bool available(const struct mapping *m)
 {
 	struct area area;
+	void *addr;
 
 	if (m->ttm && saved_switch < 0 && m->huge_faults)
 		return false;
 	current = m;
 	if (area_open(m->granule ? m->granule : 2 * MiB, &area))
 		return false;
+	/* Only this shows whether there are huge pages in hugetlbfs. */
+	addr = try_map(&area);
+	if (addr != MAP_FAILED)
+		munmap(addr, area.size);
 	area_close(&area);
-	return true;
+	return addr != MAP_FAILED;
+}
+
+/* "vram" stands for vram-0, vram-1 and vram-2. */
+static bool has_name(const struct mapping *m, const char *name)
+{
+	size_t length = strlen(name);
+
+	return !strncmp(m->name, name, length) && (!m->name[length] || m->name[length] == '-');
+}
+
+static void check_names(char **names, const char *only)
+{
+	bool found = !only;
+
+	for (const struct test *test = tests; test < tests + ARRAY_SIZE(tests); test++)
+		found |= only && !strcmp(only, test->name);
+	if (!found)
+		bad_usage("no such case: '%s'; see 'bench --list'", only);
+	for (; *names; names++) {
+		found = false;
+		for (const struct mapping *m = mappings; m < mappings + ARRAY_SIZE(mappings); m++)
+			found |= has_name(m, *names);
+		if (!found)
+			bad_usage("no such mapping: '%s'; see 'bench --list'", *names);
+	}
 }
 
 static bool asked_for(const struct mapping *m, char **names)
@@ -946,11 +994,7 @@ static bool asked_for(const struct mapping *m, char **names)
 	if (!*names)
 		return true;
 	for (; *names; names++) {
-		size_t length = strlen(*names);
-
-		/* "vram" stands for vram-0, vram-1 and vram-2. */
-		if (!strncmp(m->name, *names, length) &&
-		    (!m->name[length] || m->name[length] == '-'))
+		if (has_name(m, *names))
 			return true;
 	}
 	return false;
@@ -988,8 +1032,8 @@ static void print(const struct test *test, int mib, const struct figures *f)
 	if (saved_switch >= 0)
 		snprintf(name, sizeof(name), "%s", current->name);
 	else
-		snprintf(name, sizeof(name), "%.*s-7.3", (int)strcspn(current->name, "-"),
-			 current->name);
+		snprintf(name, sizeof(name), "%.*s-7.3",
+			 (int)strcspn(current->name, current->ttm ? "-" : ""), current->name);
 	printf("%s,%s,%d,%" PRIu64 ",%" PRId64 ",%" PRIu64 "\n", test->name, name, mib, f->faults,
 	       f->pgtable_kib, f->instructions);
 	fflush(stdout);
@@ -1053,6 +1097,7 @@ int main(int argc, char **argv)
 	const char *only = NULL;
 	int opt;
 
+	atexit(close_stdout);
 	opterr = 0;
 	while ((opt = getopt_long(argc, argv, ":c:lh", options, NULL)) != -1) {
 		switch (opt) {
@@ -1073,8 +1118,9 @@ int main(int argc, char **argv)
 		}
 	}
 
+	check_names(argv + optind, only);
+	bo_restore_huge_faults_at_exit();
 	saved_switch = bo_get_huge_faults();
-	atexit(restore_switch);
 
 	puts("case,mapping,size_mib,faults,pgtable_kib,instructions");
 	for (int count = 1; count >= 0; count--) {

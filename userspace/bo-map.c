@@ -43,15 +43,8 @@ static const char usage[] =
 "\n"
 "\"first touch\", in CSV \"instructions\", is how many nanoseconds the first touch of every page\n"
 "takes longer than a later one: instructions where the clock counts them (qemu -icount shift=0).\n"
-"Needs root, debugfs and CONFIG_PTDUMP_DEBUGFS for the entries.\n";
-
-static int saved_switch = -1;
-
-static void restore_switch(void)
-{
-	if (saved_switch >= 0)
-		bo_set_huge_faults(saved_switch);
-}
+"Entries and --record take root, debugfs, CONFIG_PTDUMP_DEBUGFS and x86-64; without these,\n"
+"entries are \"-\", in CSV nothing.\n";
 
 #define MAX_THREADS 64
 
@@ -110,48 +103,53 @@ static void *misaligned_address(uint64_t size)
 	return (void *)(((uintptr_t)start | (BO_PMD_SIZE - 1)) + 1 + BO_PTE_SIZE);
 }
 
-static FILE *create_file(const char *name, const char *suffix)
-{
-	char path[PATH_MAX];
-	FILE *f;
+#define NO_PAGE_TABLES	"cannot read the page tables, which takes root, debugfs, " \
+			"CONFIG_PTDUMP_DEBUGFS and x86-64: %s"
 
-	snprintf(path, sizeof(path), "%s.%s", name, suffix);
-	f = fopen(path, "w");
-	if (!f)
-		die("cannot create %s: %s", path, strerror(errno));
-	return f;
+/* What --record writes, open from before the measurement on. */
+static struct record {
+	char path[PATH_MAX];
+	FILE *f;		/* NULL when it is complete, too */
+} tables, accesses;
+
+static void remove_incomplete(void)
+{
+	if (tables.f)
+		unlink(tables.path);
+	if (accesses.f)
+		unlink(accesses.path);
 }
 
-static void close_file(FILE *f, const char *name)
+static void create_record(struct record *record, const char *name, const char *suffix)
 {
-	if (ferror(f) | fclose(f))
-		die("cannot write what --record=%s asks for", name);
+	snprintf(record->path, sizeof(record->path), "%s.%s", name, suffix);
+	record->f = fopen(record->path, "we");
+	if (!record->f)
+		die("cannot create %s: %s", record->path, strerror(errno));
+}
+
+static void close_record(struct record *record)
+{
+	int err = close_stream(record->f);
+
+	if (err)
+		die("cannot write %s: %s", record->path, strerror(-err));
 }
 
 /* The mappings' page tables, and one touch of each, in the formats of tlb-model. */
-static void write_record(const char *name)
+static void write_record(void)
 {
-	FILE *tables = create_file(name, "tables"), *accesses = create_file(name, "accesses");
-
 	for (struct mapping *m = mappings; m < mappings + threads; m++) {
-		struct bo_extent *extents;
-		size_t count;
-		int err = bo_extents((void *)m->map, m->bo.size, &extents, &count);
+		int err = bo_print_tables(tables.f, (void *)m->map, m->bo.size);
 
 		if (err)
-			die("cannot read the page tables from debugfs: %s", strerror(-err));
-		for (size_t i = 0; i < count; i++) {
-			if (extents[i].level == BO_NONE)
-				continue;
-			fprintf(tables, "%" PRIxPTR " %" PRIxPTR " %s\n", extents[i].start,
-				extents[i].end, bo_level_name(extents[i].level));
-		}
-		free(extents);
-		fprintf(accesses, "%" PRIxPTR " w %" PRIu64 " %" PRIu64 "\n", (uintptr_t)m->map,
+			die(NO_PAGE_TABLES, strerror(-err));
+		fprintf(accesses.f, "%" PRIxPTR " w %" PRIu64 " %" PRIu64 "\n", (uintptr_t)m->map,
 			m->bo.size / BO_PTE_SIZE, BO_PTE_SIZE);
 	}
-	close_file(tables, name);
-	close_file(accesses, name);
+	close_record(&tables);
+	close_record(&accesses);
+	tables.f = accesses.f = NULL;
 }
 
 int main(int argc, char **argv)
@@ -168,16 +166,17 @@ int main(int argc, char **argv)
 		{ "version", no_argument, NULL, 'V' },
 		{ }
 	};
-	enum bo_placement placement = BO_VRAM;
-	uint64_t size = 256, kib, faults, instructions, again = 0;
-	struct bo_levels levels = { 0 };
-	int huge_faults = -1;
+	enum bo_placement placement = BO_VRAM, where;
+	uint64_t size = 256, most, faults, instructions, again = 0;
+	struct bo_levels levels = { 0 }, one;
+	int huge_faults = -1, current, no_tables = 0;
 	bool csv = false, misalign = false;
 	const char *record = NULL;
 	drmVersion *version;
 	int fd, opt, err;
-	int64_t wrong;
+	int64_t kib, wrong;
 
+	atexit(close_stdout);
 	opterr = 0;
 	while ((opt = getopt_long(argc, argv, ":p:s:mt:f:r:ch", options, NULL)) != -1) {
 		switch (opt) {
@@ -236,28 +235,38 @@ int main(int argc, char **argv)
 		die("%s: %s has no objects in %s", argv[optind], version->name,
 		    bo_placement_name(placement));
 
-	if (huge_faults >= 0) {
-		saved_switch = bo_get_huge_faults();
-		/* A kernel without the switch has 4 KiB entries only. */
-		if (saved_switch < 0 && huge_faults)
-			die("this kernel has no ttm.huge_faults");
-		atexit(restore_switch);
-		if (saved_switch >= 0) {
-			err = bo_set_huge_faults(huge_faults);
-			if (err)
-				die("cannot set ttm.huge_faults: %s", strerror(-err));
-		}
-	} else {
-		huge_faults = bo_get_huge_faults();
-		if (huge_faults < 0)
-			huge_faults = 0;
+	most = bo_max_size(fd, placement) >> 20;
+	if (size > most)
+		die("%s: an object in %s has at most %" PRIu64 " MiB, not %" PRIu64, argv[optind],
+		    bo_placement_name(placement), most, size);
+
+	if (record) {
+		err = bo_levels(usage, 1, &one);
+		if (err)
+			die(NO_PAGE_TABLES, strerror(-err));
+		atexit(remove_incomplete);
+		create_record(&tables, record, "tables");
+		create_record(&accesses, record, "accesses");
+	}
+
+	bo_restore_huge_faults_at_exit();
+	current = bo_get_huge_faults();
+	/* A kernel without the switch has 4 KiB entries only. */
+	if (current < 0 && huge_faults > 0)
+		die("this kernel has no ttm.huge_faults");
+	if (huge_faults < 0) {
+		huge_faults = current < 0 ? 0 : current;
+	} else if (current >= 0) {
+		err = bo_set_huge_faults(huge_faults);
+		if (err)
+			die("cannot set ttm.huge_faults, which takes root: %s", strerror(-err));
 	}
 
 	pthread_barrier_init(&barrier, NULL, threads);
 	for (struct mapping *m = mappings; m < mappings + threads; m++) {
 		err = bo_create(fd, placement, size << 20, &m->bo);
 		if (err)
-			die("cannot create %llu MiB in %s: %s", (unsigned long long)size,
+			die("cannot create %" PRIu64 " MiB in %s: %s", size,
 			    bo_placement_name(placement), strerror(-err));
 		m->map = bo_map(&m->bo, misalign ? misaligned_address(m->bo.size) : NULL,
 				m->bo.size, PROT_READ | PROT_WRITE,
@@ -292,18 +301,21 @@ int main(int argc, char **argv)
 	instructions = instructions > again ? instructions - again : 0;
 	kib = bo_pgtable_kib() - kib;
 
+	where = placement;
 	for (struct mapping *m = mappings; m < mappings + threads; m++) {
+		enum bo_placement found;
 		void *map = (void *)m->map;
-		struct bo_levels one;
 
 		if (m != mappings)
 			pthread_join(m->thread, NULL);
 		err = bo_levels(map, m->bo.size, &one);
 		if (err)
-			die("cannot read the page tables from debugfs: %s", strerror(-err));
+			no_tables = err;
 		levels.pte += one.pte;
 		levels.pmd += one.pmd;
 		levels.pud += one.pud;
+		if (placement != BO_DUMB && !bo_where(&m->bo, &found) && found != placement)
+			where = found;
 
 		bo_fill(map, 0, m->bo.size, BO_EVERY_PAGE, size);
 		wrong = bo_check(map, 0, m->bo.size, BO_EVERY_PAGE, size);
@@ -311,22 +323,40 @@ int main(int argc, char **argv)
 			die("wrong contents at byte %lld", (long long)wrong);
 	}
 
-	printf(csv ? "%s,%s%s,%llu,%d,%llu,%llu,%llu,%llu,%llu,%llu,%d\n" :
-	       "%1$s, object of %2$s%3$s memory, %4$llu MiB, ttm.huge_faults=%5$d, %12$d thread(s)\n"
-	       "  faults        %6$llu\n"
-	       "  page tables   %7$llu KiB\n"
-	       "  PTE entries   %8$llu\n"
-	       "  PMD entries   %9$llu\n"
-	       "  PUD entries   %10$llu\n"
-	       "  first touch   %11$llu ns\n",
-	       version->name, bo_placement_name(placement), misalign ? "-misaligned" : "",
-	       (unsigned long long)size,
-	       huge_faults, (unsigned long long)faults, (unsigned long long)kib,
-	       (unsigned long long)levels.pte, (unsigned long long)levels.pmd,
-	       (unsigned long long)levels.pud, (unsigned long long)instructions, threads);
+	if (no_tables)
+		fprintf(stderr, "bo-map: " NO_PAGE_TABLES "\n", strerror(-no_tables));
+	if (csv) {
+		printf("%s,%s%s,%" PRIu64 ",%d,%" PRIu64 ",%" PRId64 ",", version->name,
+		       bo_placement_name(where), misalign ? "-misaligned" : "", size, huge_faults,
+		       faults, kib);
+		if (no_tables)
+			printf(",,");
+		else
+			printf("%" PRIu64 ",%" PRIu64 ",%" PRIu64, levels.pte, levels.pmd,
+			       levels.pud);
+		printf(",%" PRIu64 ",%d\n", instructions, threads);
+	} else {
+		printf("%s, object of %s%s memory, %" PRIu64 " MiB, ttm.huge_faults=%d, "
+		       "%d thread(s)\n", version->name, bo_placement_name(placement),
+		       misalign ? "-misaligned" : "", size, huge_faults, threads);
+		if (where != placement)
+			printf("  placement     %s, although %s was asked for\n",
+			       bo_placement_name(where), bo_placement_name(placement));
+		printf("  faults        %" PRIu64 "\n"
+		       "  page tables   %" PRId64 " KiB\n", faults, kib);
+		if (no_tables)
+			puts("  PTE entries   -\n"
+			     "  PMD entries   -\n"
+			     "  PUD entries   -");
+		else
+			printf("  PTE entries   %" PRIu64 "\n"
+			       "  PMD entries   %" PRIu64 "\n"
+			       "  PUD entries   %" PRIu64 "\n", levels.pte, levels.pmd, levels.pud);
+		printf("  first touch   %" PRIu64 " ns\n", instructions);
+	}
 
 	if (record)
-		write_record(record);
+		write_record();
 
 	for (struct mapping *m = mappings; m < mappings + threads; m++) {
 		munmap((void *)m->map, m->bo.size);

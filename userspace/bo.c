@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,7 @@ struct driver {
 	int (*evict)(const struct bo *bo);
 };
 
-static int xioctl(int fd, unsigned long request, void *arg)
+int bo_ioctl(int fd, unsigned long request, void *arg)
 {
 	return drmIoctl(fd, request, arg) ? -errno : 0;
 }
@@ -115,7 +116,7 @@ static int dumb_create(int fd, uint64_t size, uint32_t *handle)
 		.height = size / BO_PTE_SIZE,
 		.bpp = 32,
 	};
-	int ret = xioctl(fd, DRM_IOCTL_MODE_CREATE_DUMB, &dumb);
+	int ret = bo_ioctl(fd, DRM_IOCTL_MODE_CREATE_DUMB, &dumb);
 
 	*handle = dumb.handle;
 	return ret;
@@ -127,7 +128,7 @@ static int dumb_create(int fd, uint64_t size, uint32_t *handle)
 static int dumb_map_offset(int fd, uint32_t handle, uint64_t *offset)
 {
 	struct drm_mode_map_dumb map = { .handle = handle };
-	int ret = xioctl(fd, DRM_IOCTL_MODE_MAP_DUMB, &map);
+	int ret = bo_ioctl(fd, DRM_IOCTL_MODE_MAP_DUMB, &map);
 
 	*offset = map.offset;
 	return ret;
@@ -168,7 +169,7 @@ static int qxl_create(int fd, enum bo_placement placement, uint64_t size, uint32
 			.stride = size / 2,
 		};
 
-		ret = xioctl(fd, DRM_IOCTL_QXL_ALLOC_SURF, &surf);
+		ret = bo_ioctl(fd, DRM_IOCTL_QXL_ALLOC_SURF, &surf);
 		*handle = surf.handle;
 	} else {
 		ret = dumb_create(fd, size, handle);
@@ -179,7 +180,7 @@ static int qxl_create(int fd, enum bo_placement placement, uint64_t size, uint32
 static int qxl_map_offset(int fd, uint32_t handle, uint64_t *offset)
 {
 	struct drm_qxl_map map = { .handle = handle };
-	int ret = xioctl(fd, DRM_IOCTL_QXL_MAP, &map);
+	int ret = bo_ioctl(fd, DRM_IOCTL_QXL_MAP, &map);
 
 	*offset = map.offset;
 	return ret;
@@ -216,7 +217,7 @@ static int qxl_hold(const struct bo *bo)
 		.right = 2,
 		.bottom = 2,
 	};
-	int ret = xioctl(bo->fd, DRM_IOCTL_QXL_UPDATE_AREA, &area);
+	int ret = bo_ioctl(bo->fd, DRM_IOCTL_QXL_UPDATE_AREA, &area);
 
 	return ret == -EINVAL ? 0 : ret;
 }
@@ -243,8 +244,8 @@ static int qxl_return_to_vram(const struct bo *bo)
 			continue;
 		/* A driver that this file does not know (vgem) may fail in another way. */
 		if (!fstat(fd, &other) && other.st_rdev != self.st_rdev && *bo_driver(fd)) {
-			drmPrimeFDToHandle(fd, dmabuf, &handle);
-			ret = errno == ENOSYS ? 0 : -errno;
+			ret = drmPrimeFDToHandle(fd, dmabuf, &handle) && errno != ENOSYS ?
+				      -errno : 0;
 		}
 		close(fd);
 	}
@@ -256,7 +257,7 @@ static struct drm_radeon_gem_info radeon_info(int fd)
 {
 	struct drm_radeon_gem_info info = { 0 };
 
-	if (xioctl(fd, DRM_IOCTL_RADEON_GEM_INFO, &info))
+	if (bo_ioctl(fd, DRM_IOCTL_RADEON_GEM_INFO, &info))
 		memset(&info, 0, sizeof(info));
 	return info;
 }
@@ -281,7 +282,7 @@ static int radeon_create(int fd, enum bo_placement placement, uint64_t size, uin
 		.initial_domain = placement == BO_VRAM ? RADEON_GEM_DOMAIN_VRAM :
 							 RADEON_GEM_DOMAIN_CPU,
 	};
-	int ret = xioctl(fd, DRM_IOCTL_RADEON_GEM_CREATE, &create);
+	int ret = bo_ioctl(fd, DRM_IOCTL_RADEON_GEM_CREATE, &create);
 
 	*handle = create.handle;
 	return ret;
@@ -290,7 +291,7 @@ static int radeon_create(int fd, enum bo_placement placement, uint64_t size, uin
 static int radeon_map_offset(int fd, uint32_t handle, uint64_t *offset)
 {
 	struct drm_radeon_gem_mmap map = { .handle = handle };
-	int ret = xioctl(fd, DRM_IOCTL_RADEON_GEM_MMAP, &map);
+	int ret = bo_ioctl(fd, DRM_IOCTL_RADEON_GEM_MMAP, &map);
 
 	*offset = map.addr_ptr;
 	return ret;
@@ -305,7 +306,7 @@ static bool radeon_can_pin(int fd)
 		.value = (uintptr_t)&working,
 	};
 
-	return !xioctl(fd, DRM_IOCTL_RADEON_INFO, &info) && working;
+	return !bo_ioctl(fd, DRM_IOCTL_RADEON_INFO, &info) && working;
 }
 
 static int radeon_open_vram(int fd, bool *mmapped)
@@ -323,7 +324,7 @@ static struct drm_amdgpu_info_vram_gtt amdgpu_info(int fd)
 		.query = AMDGPU_INFO_VRAM_GTT,
 	};
 
-	if (xioctl(fd, DRM_IOCTL_AMDGPU_INFO, &info))
+	if (bo_ioctl(fd, DRM_IOCTL_AMDGPU_INFO, &info))
 		memset(&sizes, 0, sizeof(sizes));
 	return sizes;
 }
@@ -348,7 +349,7 @@ static int amdgpu_create(int fd, enum bo_placement placement, uint64_t size, uin
 			.domain_flags = AMDGPU_GEM_CREATE_CPU_ACCESS_REQUIRED,
 		},
 	};
-	int ret = xioctl(fd, DRM_IOCTL_AMDGPU_GEM_CREATE, &create);
+	int ret = bo_ioctl(fd, DRM_IOCTL_AMDGPU_GEM_CREATE, &create);
 
 	*handle = create.out.handle;
 	return ret;
@@ -357,7 +358,7 @@ static int amdgpu_create(int fd, enum bo_placement placement, uint64_t size, uin
 static int amdgpu_map_offset(int fd, uint32_t handle, uint64_t *offset)
 {
 	union drm_amdgpu_gem_mmap map = { .in.handle = handle };
-	int ret = xioctl(fd, DRM_IOCTL_AMDGPU_GEM_MMAP, &map);
+	int ret = bo_ioctl(fd, DRM_IOCTL_AMDGPU_GEM_MMAP, &map);
 
 	*offset = map.out.addr_ptr;
 	return ret;
@@ -417,13 +418,13 @@ static struct drm_xe_mem_region xe_region(int fd, enum bo_placement placement)
 	struct drm_xe_device_query query = { .query = DRM_XE_DEVICE_QUERY_MEM_REGIONS };
 	struct drm_xe_query_mem_regions *regions;
 
-	if (xioctl(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query))
+	if (bo_ioctl(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query))
 		return found;
 	regions = calloc(1, query.size);
 	if (!regions)
 		return found;
 	query.data = (uintptr_t)regions;
-	if (!xioctl(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query)) {
+	if (!bo_ioctl(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query)) {
 		for (uint32_t i = 0; i < regions->num_mem_regions && !found.total_size; i++) {
 			if (regions->mem_regions[i].mem_class == mem_class)
 				found = regions->mem_regions[i];
@@ -456,7 +457,7 @@ static int xe_create(int fd, enum bo_placement placement, uint64_t size, uint32_
 		.cpu_caching = placement == BO_VRAM ? DRM_XE_GEM_CPU_CACHING_WC :
 						      DRM_XE_GEM_CPU_CACHING_WB,
 	};
-	int ret = xioctl(fd, DRM_IOCTL_XE_GEM_CREATE, &create);
+	int ret = bo_ioctl(fd, DRM_IOCTL_XE_GEM_CREATE, &create);
 
 	*handle = create.handle;
 	return ret;
@@ -465,7 +466,7 @@ static int xe_create(int fd, enum bo_placement placement, uint64_t size, uint32_
 static int xe_map_offset(int fd, uint32_t handle, uint64_t *offset)
 {
 	struct drm_xe_gem_mmap_offset map = { .handle = handle };
-	int ret = xioctl(fd, DRM_IOCTL_XE_GEM_MMAP_OFFSET, &map);
+	int ret = bo_ioctl(fd, DRM_IOCTL_XE_GEM_MMAP_OFFSET, &map);
 
 	*offset = map.offset;
 	return ret;
@@ -495,7 +496,7 @@ static int vttm_create_handle(int fd, enum bo_placement placement, uint64_t size
 
 	if (placement == BO_VRAM)
 		create.domains |= DRM_VTTM_DOMAIN_VRAM;
-	ret = vttm_ioctl(fd, DRM_IOCTL_VTTM_CREATE, &create);
+	ret = bo_ioctl(fd, DRM_IOCTL_VTTM_CREATE, &create);
 	*handle = create.handle;
 	return ret;
 }
@@ -641,7 +642,14 @@ int bo_device(int fd, char *path, size_t size)
 
 const char *bo_placement_name(enum bo_placement placement)
 {
-	return placement == BO_VRAM ? "vram" : placement == BO_SYSTEM ? "system" : "dumb";
+	static const char *const names[] = {
+		[BO_VRAM] = "vram",
+		[BO_SYSTEM] = "system",
+		[BO_DUMB] = "dumb",
+		[BO_UNKNOWN] = "unknown",
+	};
+
+	return names[placement];
 }
 
 bool bo_supported(int fd, enum bo_placement placement)
@@ -707,13 +715,19 @@ int bo_import(int fd, int dmabuf, struct bo *bo)
 	if (size < 0)
 		return -errno;
 
-	*bo = (struct bo){ .fd = fd, .size = size };
+	*bo = (struct bo){ .fd = fd, .size = size, .placement = BO_UNKNOWN };
 	if (drmPrimeFDToHandle(fd, dmabuf, &bo->handle))
 		return -errno;
 	ret = driver->map_offset(fd, bo->handle, &bo->offset);
 	if (ret)
 		bo_destroy(bo);
 	return ret;
+}
+
+int bo_from_dumb(int fd, uint32_t handle, uint64_t size, struct bo *bo)
+{
+	*bo = (struct bo){ .fd = fd, .handle = handle, .size = size, .placement = BO_DUMB };
+	return dumb_map_offset(fd, handle, &bo->offset);
 }
 
 bool bo_can_pin(int fd)
@@ -728,7 +742,7 @@ void bo_destroy(struct bo *bo)
 	struct drm_gem_close close = { .handle = bo->handle };
 
 	if (bo->handle)
-		xioctl(bo->fd, DRM_IOCTL_GEM_CLOSE, &close);
+		bo_ioctl(bo->fd, DRM_IOCTL_GEM_CLOSE, &close);
 	bo->handle = 0;
 }
 
@@ -874,9 +888,9 @@ ssize_t bo_reader_read(struct bo_reader *reader, void *buf, size_t length, uint6
 
 	if (offset % 8 || length % 8)
 		return -EINVAL;
-	if (offset > reader->size)
+	length = offset < reader->size ? MIN(length, reader->size - offset) : 0;
+	if (!length)
 		return 0;
-	length = MIN(length, reader->size - offset);
 
 	if (reader->mmapped) {
 		uint64_t pos = reader->base + offset;
@@ -1140,6 +1154,25 @@ int bo_extents(const void *addr, size_t length, struct bo_extent **extents, size
 	return 0;
 }
 
+int bo_print_tables(FILE *f, const void *addr, size_t length)
+{
+	struct bo_extent *extents;
+	size_t count;
+	int ret;
+
+	ret = bo_extents(addr, length, &extents, &count);
+	if (ret)
+		return ret;
+
+	for (size_t i = 0; i < count; i++) {
+		if (extents[i].level != BO_NONE)
+			fprintf(f, "%" PRIxPTR " %" PRIxPTR " %s\n", extents[i].start,
+				extents[i].end, bo_level_name(extents[i].level));
+	}
+	free(extents);
+	return 0;
+}
+
 int bo_levels(const void *addr, size_t length, struct bo_levels *levels)
 {
 	struct bo_extent *extents;
@@ -1217,13 +1250,58 @@ int bo_get_huge_faults(void)
 	return ret;
 }
 
+static volatile bool switch_was_set;
+
 int bo_set_huge_faults(int value)
 {
 	int fd = open(BO_HUGE_FAULTS, O_WRONLY | O_CLOEXEC), ret;
 
 	if (fd < 0)
 		return -errno;
+	switch_was_set = true;
 	ret = dprintf(fd, "%d\n", value) < 0 ? -errno : 0;
 	close(fd);
 	return ret;
+}
+
+/* For restore_switch() and restore_and_die() */
+static int switch_before;
+static char sigbus_message[128];
+
+/* Signal handlers can call it, so it does without stdio. */
+static void restore_switch(void)
+{
+	const char digit = '0' + switch_before;
+	int fd;
+
+	if (!switch_was_set || switch_before < 0)
+		return;
+	fd = open(BO_HUGE_FAULTS, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write(fd, &digit, 1) == 1)
+		close(fd);
+}
+
+static void restore_and_die(int sig)
+{
+	restore_switch();
+	if (sig == SIGBUS)
+		(void)!write(STDERR_FILENO, sigbus_message, strlen(sigbus_message));
+	raise(sig);
+}
+
+void bo_restore_huge_faults_at_exit(void)
+{
+	static const int signals[] = { SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGBUS };
+	struct sigaction action = { .sa_handler = restore_and_die, .sa_flags = SA_RESETHAND }, old;
+
+	switch_before = bo_get_huge_faults();
+	snprintf(sigbus_message, sizeof(sigbus_message),
+		 "%s: the kernel could not map the object (SIGBUS); see dmesg\n",
+		 program_invocation_short_name);
+	atexit(restore_switch);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		/* nohup has some of them ignored. */
+		if (!sigaction(signals[i], NULL, &old) && old.sa_handler == SIG_DFL)
+			sigaction(signals[i], &action, NULL);
+	}
 }

@@ -4,7 +4,8 @@
  * driver, and how to ask the kernel what its page tables really hold.
  *
  * Functions return 0 or a negative errno unless they say otherwise; nothing
- * here prints or exits, so tests, clients and benchmarks can all use it.
+ * here prints or exits unless it is asked to, so tests, clients and
+ * benchmarks can all use it.
  */
 #ifndef BO_H
 #define BO_H
@@ -12,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #define BO_PTE_SIZE	(UINT64_C(1) << 12)
@@ -22,6 +24,7 @@ enum bo_placement {
 	BO_VRAM,	/* device memory, mapped through a PCI BAR */
 	BO_SYSTEM,	/* system memory from TTM's page pool */
 	BO_DUMB,	/* where the driver puts dumb buffers; for any driver that has them */
+	BO_UNKNOWN,	/* imported */
 };
 
 struct bo {
@@ -32,6 +35,9 @@ struct bo {
 	enum bo_placement placement;
 };
 
+/* drmIoctl() */
+int bo_ioctl(int fd, unsigned long request, void *arg);
+
 /* Opens /dev/dri/card@index for reading and writing; a negative errno if it is not there. */
 int bo_open_card(int index);
 
@@ -41,7 +47,7 @@ const char *bo_driver(int fd);
 /* The device's folder in sysfs, which ends with the name of the device. */
 int bo_device(int fd, char *path, size_t size);
 
-/* "vram", "system" or "dumb". */
+/* "vram", "system", "dumb" or "unknown". */
 const char *bo_placement_name(enum bo_placement placement);
 
 /* Whether objects can be created in @placement through this driver. */
@@ -54,14 +60,16 @@ uint64_t bo_vram_size(int fd);
 uint64_t bo_max_size(int fd, enum bo_placement placement);
 
 /*
- * Creates an object of exactly @size bytes (a multiple of 4 KiB). What it
- * holds is undefined.
+ * Creates an object of @size bytes (a multiple of 4 KiB). What it holds is
+ * undefined. (xe rounds up to its pages; what is beyond @size is not used.)
  */
 int bo_create(int fd, enum bo_placement placement, uint64_t size, struct bo *bo);
 void bo_destroy(struct bo *bo);
 
 /* The object that a dma-buf exports, through card @fd; where it is, is not known. */
 int bo_import(int fd, int dmabuf, struct bo *bo);
+/* For mapping an object that others have made; the driver must have dumb buffers. */
+int bo_from_dumb(int fd, uint32_t handle, uint64_t size, struct bo *bo);
 /* Whether the driver can pin its objects, as it does when another device imports one. */
 bool bo_can_pin(int fd);
 
@@ -176,6 +184,9 @@ struct bo_extent {
  */
 int bo_extents(const void *addr, size_t length, struct bo_extent **extents, size_t *count);
 
+/* Writes what of it is mapped, for tlb-model. */
+int bo_print_tables(FILE *f, const void *addr, size_t length);
+
 /* What the page tables hold for a range of the calling process. */
 struct bo_levels {
 	uint64_t pte;		/* entries of each level that map memory of the range */
@@ -199,5 +210,12 @@ uint64_t bo_pgtable_kib(void);
 #define BO_HUGE_FAULTS	"/sys/module/ttm/parameters/huge_faults"
 int bo_get_huge_faults(void);
 int bo_set_huge_faults(int value);
+
+/*
+ * For a program to call once, before its first bo_set_huge_faults(): when it ends, by exit() or by
+ * a signal (Ctrl-C, SIGTERM, SIGBUS, ...), the switch gets back the value that it has now. Of
+ * SIGBUS it also says on stderr what that means. SIGKILL and _exit() leave the switch as it is.
+ */
+void bo_restore_huge_faults_at_exit(void);
 
 #endif

@@ -12,6 +12,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #ifndef VERSION
 #define VERSION	"(not a release)"
@@ -38,10 +40,40 @@ __attribute__((noreturn))
 static inline void bad_option(int opt, char **argv)
 {
 	const char *program = program_invocation_short_name, *option = argv[optind - 1];
+	const char *next = argv[optind], letter[] = { '-', optopt, '\0' };
 
+	/* getopt is past a long option, but of "-abc" it may still be at that. */
+	if (optopt && (strncmp(option, "--", 2) ||
+		       (next && next[0] == '-' && next[1] != '-' && strchr(next, optopt))))
+		option = letter;
 	if (opt == ':')
 		bad_usage("'%s' needs a value; try '%s --help'", option, program);
-	bad_usage("no such option: '%s'; try '%s --help'", option, program);
+	if (optopt && option != letter)
+		bad_usage("'%.*s' takes no value; try '%s --help'", (int)strcspn(option, "="),
+			  option, program);
+	bad_usage("no such option%s: '%s'; try '%s --help'",
+		  optopt ? "" : ", or more than one", option, program);
+}
+
+/* fclose() that knows of earlier failures, too; 0 or a negative errno. */
+static inline int close_stream(FILE *f)
+{
+	int err = ferror(f) ? -EIO : 0;
+
+	return fclose(f) ? -errno : err;
+}
+
+/* The first thing that a program gives to atexit(), so that it comes last. */
+static inline void close_stdout(void)
+{
+	int err = close_stream(stdout);
+
+	/* EBADF: it was not open. */
+	if (err && err != -EBADF) {
+		fprintf(stderr, "%s: cannot write the output: %s\n",
+			program_invocation_short_name, strerror(-err));
+		_exit(1);
+	}
 }
 
 static inline void print_version(void)

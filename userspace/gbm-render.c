@@ -19,7 +19,6 @@
 #include <EGL/eglext.h>
 #include <GLES2/gl2.h>
 #include <gbm.h>
-#include <xf86drm.h>
 #include <xf86drmMode.h>
 
 #include "bo.h"
@@ -246,7 +245,7 @@ static struct output find_output(int fd, int width, int height)
 			drmModeEncoder *encoder;
 
 			if (connector->modes[j].hdisplay != width ||
-			    connector->modes[j].vdisplay != height)
+			    connector->modes[j].vdisplay != height || !connector->count_encoders)
 				continue;
 			encoder = drmModeGetEncoder(fd, connector->encoders[0]);
 			for (int c = 0; encoder && c < resources->count_crtcs; c++) {
@@ -281,7 +280,6 @@ static void show(int fd, struct output *output, struct gbm_bo *buffer)
 static void check(int fd, struct gbm_bo *buffer, const struct triangle *triangle, const char *file)
 {
 	uint32_t width = gbm_bo_get_width(buffer), height = gbm_bo_get_height(buffer), stride;
-	struct drm_mode_map_dumb dumb = { .handle = gbm_bo_get_handle(buffer).u32 };
 	void *map, *data = NULL;
 	struct bo bo;
 	int err;
@@ -292,14 +290,10 @@ static void check(int fd, struct gbm_bo *buffer, const struct triangle *triangle
 	verify(map, stride, triangle, width, height, "Mesa's mapping");
 	gbm_bo_unmap(buffer, data);
 
-	if (drmIoctl(fd, DRM_IOCTL_MODE_MAP_DUMB, &dumb))
-		die("the buffer cannot be mapped: %s", strerror(errno));
-	bo = (struct bo){
-		.fd = fd,
-		.handle = dumb.handle,
-		.size = (uint64_t)gbm_bo_get_stride(buffer) * height,
-		.offset = dumb.offset,
-	};
+	err = bo_from_dumb(fd, gbm_bo_get_handle(buffer).u32,
+			   (uint64_t)gbm_bo_get_stride(buffer) * height, &bo);
+	if (err)
+		die("the buffer cannot be mapped: %s", strerror(-err));
 	map = bo_map_4k(&bo);
 	if (map == MAP_FAILED)
 		die("the buffer cannot be mapped: %s", strerror(errno));
@@ -333,6 +327,7 @@ int main(int argc, char **argv)
 	EGLDisplay egl;
 	char rest;
 
+	atexit(close_stdout);
 	opterr = 0;
 	while ((opt = getopt_long(argc, argv, ":s:n:do:h", options, NULL)) != -1) {
 		switch (opt) {

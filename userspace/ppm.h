@@ -5,12 +5,20 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-/* Writes an XRGB8888 picture whose rows are @pitch bytes apart; 0 or a negative errno. */
+#include "cli.h"
+
+/*
+ * Writes an XRGB8888 picture whose rows are @pitch bytes apart. Returns 0 or a negative errno, and
+ * leaves no file then.
+ */
 static inline int ppm_write(const char *path, const void *pixels, uint32_t width, uint32_t height,
 			    uint32_t pitch)
 {
 	FILE *f = fopen(path, "we");
+	struct stat st;
 	int ret;
 
 	if (!f)
@@ -25,8 +33,10 @@ static inline int ppm_write(const char *path, const void *pixels, uint32_t width
 			putc_unlocked(row[x] & 0xff, f);
 		}
 	}
-	ret = ferror(f) ? -EIO : 0;
-	return fclose(f) ? -errno : ret;
+	ret = close_stream(f);
+	if (ret && !lstat(path, &st) && S_ISREG(st.st_mode))	/* not /dev/stdout */
+		unlink(path);
+	return ret;
 }
 
 #endif

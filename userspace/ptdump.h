@@ -44,6 +44,8 @@ static inline bool parse_extent(char *line, struct bo_extent *extent)
 			present = true;
 			extent->writable = word[0] == 'R';
 		} else if (!strcmp(word, "PWT") || !strcmp(word, "PCD") || !strcmp(word, "PAT")) {
+			if (strstr(extent->cache, word))
+				return false;	/* twice; nor is there room */
 			if (extent->cache[0])
 				strcat(extent->cache, "+");
 			strcat(extent->cache, word);

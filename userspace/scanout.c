@@ -57,20 +57,18 @@ static drmModeFB2 *lit_framebuffer(int fd)
 static void capture(int fd, const char *file)
 {
 	drmModeFB2 *fb = lit_framebuffer(fd);
-	struct drm_mode_map_dumb dumb = { .handle = fb->handles[0] };
-	struct bo bo = {
-		.fd = fd,
-		.handle = fb->handles[0],
-		.size = (uint64_t)fb->pitches[0] * fb->height,
-	};
 	const void *map;
+	struct bo bo;
 	int err;
 
+	/* That is how the kernel refuses. */
+	if (!fb->handles[0])
+		die("cannot see what the card shows: that takes root, or to be the DRM master");
 	if (fb->pixel_format != DRM_FORMAT_XRGB8888 && fb->pixel_format != DRM_FORMAT_ARGB8888)
 		die("format %.4s is not supported", (const char *)&fb->pixel_format);
-	if (drmIoctl(fd, DRM_IOCTL_MODE_MAP_DUMB, &dumb))
-		die("cannot map the framebuffer: %s", strerror(errno));
-	bo.offset = dumb.offset;
+	err = bo_from_dumb(fd, fb->handles[0], (uint64_t)fb->pitches[0] * fb->height, &bo);
+	if (err)
+		die("cannot map the framebuffer: %s", strerror(-err));
 	map = bo_map_4k(&bo);
 	if (map == MAP_FAILED)
 		die("cannot map the framebuffer: %s", strerror(errno));
@@ -106,6 +104,7 @@ int main(int argc, char **argv)
 	int fd, status, signal = 0;
 	pid_t pid;
 
+	atexit(close_stdout);
 	if (argc == 2 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help"))) {
 		fputs(usage, stdout);
 		return 0;

@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "ptdump.h"
@@ -86,8 +88,9 @@ static const struct {
 	  "l1 96/full 4K,2M,1G; l2 4096/16 4K,2M,PDE; l2 64/full PDPE,PML4E",
 	  "AMD, Software Optimization Guide for the Zen 5 Microarchitecture (58455): l1 and l2, as\n"
 	  "quoted by J. Chen, AMD Zen 5 (blog, amd_zen5.md), who measured the 96. AMD, Next\n"
-	  "Generation Zen 5 Core, Hot Chips 2024: l2 has \"everything but 1G\"; CPUID 80000019h of\n"
-	  "a Ryzen 9 9950X (libcpuid, tests/amd/zen5) has 1024 entries for 1G, left out here.\n"
+	  "Generation Zen 5 Core, Hot Chips 2024: l2 has \"everything but 1G\"; CPUID of a Ryzen 9\n"
+	  "9950X (libcpuid, tests/amd/zen5) has the 4096, as 128 times 32 (80000021h, EAX bit 14),\n"
+	  "and 1024 entries for 1G, left out here.\n"
 	  "Not confirmed: PDE, PDPE and PML4E, which are as in zen4." },
 	{ "zen5-16k",
 	  "l1 96/full 4K:16K,2M,1G; l2 4096/16 4K:16K,2M,PDE; l2 64/full PDPE,PML4E",
@@ -186,6 +189,32 @@ static void *grow(void *array, size_t count, size_t size)
 		die("out of memory");
 	return array;
 }
+
+/* A line on a terminal while something takes long. */
+static bool progress_shown;
+
+static void clear_progress(void)
+{
+	if (progress_shown)
+		fputs("\r\033[K", stderr);
+	progress_shown = false;
+}
+
+static void show_progress(const char *what, const char *of_what, double done, double all)
+{
+	static time_t next;
+	time_t now = time(NULL);
+
+	if (!next)
+		next = now + 3;
+	if (now < next || !isatty(STDERR_FILENO))
+		return;
+	next = now + 1;
+	progress_shown = true;
+	fprintf(stderr, "\r\033[Ktlb-model: %s %s: %.0f%%", what, of_what, 100 * done / all);
+}
+
+#define PROGRESS	(1 << 20)	/* accesses before it is worth a look at the clock */
 
 /* A whole word, with or without 0x. */
 static bool parse_address(const char *text, uint64_t *address)
@@ -413,8 +442,13 @@ static void empty_tlbs(struct processor *p)
  * Accesses
  */
 
+#define MAX_RUNS	(1 << 25)	/* 1 GiB */
+
 static void add_run(uint64_t address, uint64_t count, int64_t step, bool write)
 {
+	if (run_count == MAX_RUNS)
+		die("more than %d runs of accesses, or random ones; a smaller --count may do",
+		    MAX_RUNS);
 	runs = grow(runs, run_count, sizeof(*runs));
 	runs[run_count++] = (struct run){ address, count, step, write };
 }
@@ -479,6 +513,8 @@ static void make_steps(uint64_t begin, uint64_t size, uint64_t step, uint64_t co
 	for (uint64_t offset = 0; count; offset = (offset + LINE_SIZE) % step) {
 		uint64_t n = (size - offset + step - 1) / step;
 
+		if (!n)		/* a step is longer than all of it */
+			continue;
 		if (n > count)
 			n = count;
 		add_run(begin + offset, n, step, write);
@@ -585,8 +621,10 @@ static enum kind page_at(uint64_t address)
 				low = middle;
 		}
 		extent = &extents[low];
-		if (address < extent->start || address >= extent->end)
+		if (address < extent->start || address >= extent->end) {
+			clear_progress();
 			die("0x%" PRIx64 " is accessed and not mapped", address);
+		}
 	}
 	return PAGE_4K + (extent->level - BO_PTE);
 }
@@ -594,6 +632,8 @@ static enum kind page_at(uint64_t address)
 /*
  * Results
  */
+
+static double all_accesses;	/* with repetitions */
 
 /* All accesses, as if the tables had no entry larger than @largest. */
 static struct result model(struct processor *p, enum kind largest, uint64_t repeat)
@@ -610,9 +650,13 @@ static struct result model(struct processor *p, enum kind largest, uint64_t repe
 
 				model_access(p, page < largest ? page : largest, address,
 					     run->write, &result);
+				if (!(result.accesses % PROGRESS))
+					show_progress(p->name, kind_info[largest].name,
+						      result.accesses, all_accesses);
 			}
 		}
 	}
+	clear_progress();
 	return result;
 }
 
@@ -636,15 +680,21 @@ static void report(struct processor *p, enum kind largest, uint64_t repeat, bool
 /* How much of it is mapped how; returns the largest entry that is accessed. */
 static enum kind summarize(uint64_t repeat, bool csv)
 {
-	uint64_t counts[PAGE_1G + 1] = { 0 }, all;
+	uint64_t counts[PAGE_1G + 1] = { 0 }, all, done = 0;
 	enum kind largest;
 
+	for (const struct run *run = runs; run < runs + run_count; run++)
+		all_accesses += (double)run->count * repeat;
 	for (const struct run *run = runs; run < runs + run_count; run++) {
 		uint64_t address = run->address;
 
-		for (uint64_t i = 0; i < run->count; i++, address += run->step)
+		for (uint64_t i = 0; i < run->count; i++, address += run->step) {
 			counts[page_at(address)]++;
+			if (!(++done % PROGRESS))
+				show_progress("finding", "entries", done, all_accesses / repeat);
+		}
 	}
+	clear_progress();
 	largest = counts[PAGE_1G] ? PAGE_1G : counts[PAGE_2M] ? PAGE_2M : PAGE_4K;
 	all = counts[PAGE_4K] + counts[PAGE_2M] + counts[PAGE_1G];
 	if (csv) {
@@ -729,6 +779,7 @@ int main(int argc, char **argv)
 	enum kind largest;
 	int opt;
 
+	atexit(close_stdout);
 	opterr = 0;
 	while ((opt = getopt_long(argc, argv, ":a:p:s:b:n:wr:t:g:lch", options, NULL)) != -1) {
 		switch (opt) {
@@ -811,7 +862,5 @@ int main(int argc, char **argv)
 	largest = summarize(repeat, csv);
 	for (size_t i = 0; i < processor_count; i++)
 		report(&processors[i], largest, repeat, csv);
-	if (fflush(stdout))
-		die("cannot write the results: %s", strerror(errno));
 	return 0;
 }

@@ -8,28 +8,22 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <xf86drm.h>
 
 #include "bo.h"
 #include "vttm_drm.h"
-
-static inline int vttm_ioctl(int fd, unsigned long request, void *arg)
-{
-	return drmIoctl(fd, request, arg) ? -errno : 0;
-}
 
 /* Bytes of one of DRM_VTTM_DOMAIN_*, 0 if the device does not have it. */
 static inline uint64_t vttm_domain_size(int fd, uint32_t domain)
 {
 	struct drm_vttm_heap heap = { .domain = domain };
 
-	return vttm_ioctl(fd, DRM_IOCTL_VTTM_HEAP, &heap) ? 0 : heap.size;
+	return bo_ioctl(fd, DRM_IOCTL_VTTM_HEAP, &heap) ? 0 : heap.size;
 }
 
 static inline int vttm_map_offset(int fd, uint32_t handle, uint64_t *offset)
 {
 	struct drm_vttm_mmap_offset map = { .handle = handle };
-	int ret = vttm_ioctl(fd, DRM_IOCTL_VTTM_MMAP_OFFSET, &map);
+	int ret = bo_ioctl(fd, DRM_IOCTL_VTTM_MMAP_OFFSET, &map);
 
 	*offset = map.offset;
 	return ret;
@@ -39,7 +33,7 @@ static inline int vttm_map_offset(int fd, uint32_t handle, uint64_t *offset)
 static inline int vttm_create(int fd, struct drm_vttm_create how, struct bo *bo)
 {
 	const uint32_t device = DRM_VTTM_DOMAIN_VRAM | DRM_VTTM_DOMAIN_TINY;
-	int ret = vttm_ioctl(fd, DRM_IOCTL_VTTM_CREATE, &how);
+	int ret = bo_ioctl(fd, DRM_IOCTL_VTTM_CREATE, &how);
 
 	if (ret)
 		return ret;
@@ -59,20 +53,20 @@ static inline int vttm_move(const struct bo *bo, uint32_t domain)
 {
 	struct drm_vttm_move move = { .handle = bo->handle, .domain = domain };
 
-	return vttm_ioctl(bo->fd, DRM_IOCTL_VTTM_MOVE, &move);
+	return bo_ioctl(bo->fd, DRM_IOCTL_VTTM_MOVE, &move);
 }
 
 static inline int vttm_evict_all(int fd, uint32_t domain)
 {
 	struct drm_vttm_evict_all evict = { .domain = domain };
 
-	return vttm_ioctl(fd, DRM_IOCTL_VTTM_EVICT_ALL, &evict);
+	return bo_ioctl(fd, DRM_IOCTL_VTTM_EVICT_ALL, &evict);
 }
 
 static inline int vttm_query(const struct bo *bo, struct drm_vttm_query *query)
 {
 	*query = (struct drm_vttm_query){ .handle = bo->handle };
-	return vttm_ioctl(bo->fd, DRM_IOCTL_VTTM_QUERY, query);
+	return bo_ioctl(bo->fd, DRM_IOCTL_VTTM_QUERY, query);
 }
 
 /* The blocks that @bo is made of now, none if it is in system memory. The caller frees *@blocks. */
@@ -96,7 +90,7 @@ static inline int vttm_blocks(const struct bo *bo, struct drm_vttm_block **block
 		.num_blocks = room,
 		.blocks = (uintptr_t)*blocks,
 	};
-	ret = vttm_ioctl(bo->fd, DRM_IOCTL_VTTM_QUERY, &query);
+	ret = bo_ioctl(bo->fd, DRM_IOCTL_VTTM_QUERY, &query);
 	if (!ret && query.num_blocks > room)
 		ret = -EAGAIN;	/* moved meanwhile */
 	if (ret) {
@@ -113,7 +107,7 @@ static inline int vttm_busy(const struct bo *bo, unsigned int ms)
 {
 	struct drm_vttm_busy busy = { .handle = bo->handle, .duration_ms = ms };
 
-	return vttm_ioctl(bo->fd, DRM_IOCTL_VTTM_BUSY, &busy);
+	return bo_ioctl(bo->fd, DRM_IOCTL_VTTM_BUSY, &busy);
 }
 
 /* Bytes of the bitmap for vttm_dirty(). */
@@ -132,7 +126,7 @@ static inline int vttm_dirty(const struct bo *bo, uint32_t op, uint64_t *bitmap)
 		.bitmap_size = bitmap ? vttm_bitmap_size(bo) : 0,
 	};
 
-	return vttm_ioctl(bo->fd, DRM_IOCTL_VTTM_DIRTY, &dirty);
+	return bo_ioctl(bo->fd, DRM_IOCTL_VTTM_DIRTY, &dirty);
 }
 
 #endif

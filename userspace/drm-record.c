@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+/*
+ * For LD_PRELOAD, to see how a library accesses the DRM object that it maps: Mesa the dumb buffer
+ * that it draws into. Of the first mapping that a library makes, once it is unmapped or the program
+ * ends, writes what tlb-model reads:
+ *
+ *   DRM_TABLES=FILE    its page tables;
+ *   DRM_ACCESSES=FILE  each access to another page than the last two, which makes all pages but
+ *                      these inaccessible, so ask for that in a run of its own. A TLB that replaces
+ *                      what was used longest ago misses as often without the others.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "bo.h"
+
+#define DRM_MAJOR	226
+#define MAX_ACCESSES	(64 << 20)
+#define WRITE		1	/* in the address of an access */
+
+static uintptr_t start, end;	/* the mapping, while it is there */
+static bool done;		/* There was one. */
+static uintptr_t accessible[2];	/* pages, the older one first */
+static uint32_t *accesses;	/* offsets of pages, and WRITE */
+static size_t count;
+static struct sigaction old_action;
+
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+	const ucontext_t *user = context;
+	const uintptr_t page = (uintptr_t)info->si_addr & -BO_PTE_SIZE;
+
+	if (page < start || page >= end || count == MAX_ACCESSES) {
+		/* Somebody else's, or more than there is room for: it happens again. */
+		sigaction(signal, &old_action, NULL);
+		return;
+	}
+	/* Bit 1 of the error code of a page fault on x86 is set for a write. */
+	accesses[count++] = (page - start) | (user->uc_mcontext.gregs[REG_ERR] & 2 ? WRITE : 0);
+	if (accessible[0])
+		mprotect((void *)accessible[0], BO_PTE_SIZE, PROT_NONE);
+	accessible[0] = accessible[1];
+	accessible[1] = page;
+	mprotect((void *)page, BO_PTE_SIZE, PROT_READ | PROT_WRITE);
+}
+
+static void begin(void *addr, size_t length)
+{
+	const struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+
+	done = true;
+	start = (uintptr_t)addr;
+	end = start + length;
+	if (!getenv("DRM_ACCESSES"))
+		return;
+	accesses = mmap(NULL, MAX_ACCESSES * sizeof(*accesses), PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (accesses == MAP_FAILED || mprotect(addr, length, PROT_NONE) ||
+	    sigaction(SIGSEGV, &action, &old_action)) {
+		perror("drm-record");
+		_exit(EXIT_FAILURE);
+	}
+}
+
+static FILE *create_file(const char *variable)
+{
+	const char *path = getenv(variable);
+	FILE *f = path ? fopen(path, "we") : NULL;
+
+	if (path && !f)
+		fprintf(stderr, "drm-record: cannot create %s: %s\n", path, strerror(errno));
+	return f;
+}
+
+static void finish(void)
+{
+	FILE *f = create_file("DRM_TABLES");
+
+	if (f) {
+		int err = bo_print_tables(f, (void *)start, end - start);
+
+		if (err)
+			fprintf(stderr, "drm-record: no page tables: %s\n", strerror(-err));
+		fclose(f);
+	}
+	f = create_file("DRM_ACCESSES");
+	if (f) {
+		sigaction(SIGSEGV, &old_action, NULL);
+		for (size_t i = 0; i < count; i++)
+			fprintf(f, "%" PRIxPTR " %c\n", start + (accesses[i] & ~WRITE),
+				accesses[i] & WRITE ? 'w' : 'r');
+		fclose(f);
+	}
+	start = end = 0;
+}
+
+/* Not the program itself: it may map the object to look at the picture. */
+static bool is_library(const void *caller)
+{
+	const char *name;
+	Dl_info info;
+
+	if (!dladdr(caller, &info) || !info.dli_fname)
+		return false;
+	name = strrchr(info.dli_fname, '/');
+	return strcmp(name ? name + 1 : info.dli_fname, program_invocation_short_name);
+}
+
+static bool is_drm(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && !fstat(fd, &st) && S_ISCHR(st.st_mode) && major(st.st_rdev) == DRM_MAJOR;
+}
+
+void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+{
+	const void *caller = __builtin_return_address(0);
+	void *map = (void *)syscall(SYS_mmap, addr, length, prot, flags, fd, offset);
+
+	if (!done && map != MAP_FAILED && is_drm(fd) && is_library(caller))
+		begin(map, length);
+	return map;
+}
+
+void *mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+	__attribute__((alias("mmap")));
+
+int munmap(void *addr, size_t length)
+{
+	if (start && (uintptr_t)addr == start)
+		finish();
+	return syscall(SYS_munmap, addr, length);
+}
+
+__attribute__((destructor))
+static void exiting(void)
+{
+	if (start)
+		finish();
+}
