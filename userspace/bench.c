@@ -322,18 +322,22 @@ static int open_anonymous(const struct mapping *m, uint64_t size, struct area *a
 }
 
 static const struct mapping mappings[] = {
-	{ "vram-0", "TTM, VRAM of qxl, 4 KiB entries", DEVICE, .ttm = true, .placement = BO_VRAM,
-	  .huge_faults = 0, .open = open_ttm, .close = close_bo },
-	{ "vram-1", "the same, up to 2 MiB", DEVICE, .ttm = true, .placement = BO_VRAM,
-	  .huge_faults = 1, .open = open_ttm, .close = close_bo },
-	{ "vram-2", "the same, up to 1 GiB", DEVICE, .ttm = true, .placement = BO_VRAM,
-	  .huge_faults = 2, .open = open_ttm, .close = close_bo },
+	/*
+	 * First what depends on where there is free memory, which is where the kernel has left it. What
+	 * runs before that leaves it in another order each time.
+	 */
 	{ "system-0", "TTM, system memory, 4 KiB entries", OBJECT, .ttm = true,
 	  .placement = BO_SYSTEM, .huge_faults = 0, .open = open_ttm, .close = close_bo },
 	{ "system-1", "the same, up to 2 MiB", OBJECT, .ttm = true,
 	  .placement = BO_SYSTEM, .huge_faults = 1, .open = open_ttm, .close = close_bo },
 	{ "system-2", "the same, up to 1 GiB", OBJECT, .ttm = true,
 	  .placement = BO_SYSTEM, .huge_faults = 2, .open = open_ttm, .close = close_bo },
+	{ "vram-0", "TTM, VRAM of qxl, 4 KiB entries", DEVICE, .ttm = true, .placement = BO_VRAM,
+	  .huge_faults = 0, .open = open_ttm, .close = close_bo },
+	{ "vram-1", "the same, up to 2 MiB", DEVICE, .ttm = true, .placement = BO_VRAM,
+	  .huge_faults = 1, .open = open_ttm, .close = close_bo },
+	{ "vram-2", "the same, up to 1 GiB", DEVICE, .ttm = true, .placement = BO_VRAM,
+	  .huge_faults = 2, .open = open_ttm, .close = close_bo },
 	{ "vfio", "a BAR through vfio-pci", DEVICE, .open = open_vfio },
 	{ "sysfs", "the same BAR through its file in sysfs (remap_pfn_range)", DEVICE,
 	  .open = open_sysfs },
