@@ -198,7 +198,7 @@ check-static: tree build/tlb-model
 define map-objects
 @mkdir -p results/$(1) && cp build/bo-map userspace/demo results/$(1)
 @echo "mapping objects in the guest, about two minutes"
-@guest/run --icount --vttm --mem 3072 --kernel $(2)/.plain/arch/x86/boot/bzImage \
+@guest/run --follow --icount --vttm --mem 3072 --kernel $(2)/.plain/arch/x86/boot/bzImage \
 	--share results/$(1) -- env $(3) ./demo
 @mv results/$(1)/output results/$(1).csv
 endef
@@ -230,9 +230,8 @@ docs:
 pictures: kernel $(mesa_clients) build/tlb-model $(root)
 	@mkdir -p results/pictures && cp $(mesa_clients) userspace/pictures results/pictures
 	@echo "drawing in the guest, about three minutes"
-	@guest/run --timeout 1200 --kernel $(tree)/.plain/arch/x86/boot/bzImage \
-		--share results/pictures -- ./pictures; status=$$?; \
-		cat results/pictures/output; exit $$status
+	@guest/run --follow --timeout 1200 --kernel $(tree)/.plain/arch/x86/boot/bzImage \
+		--share results/pictures -- ./pictures
 	@cd results/pictures && pngtopnm kmscube-radeon-2.png >kmscube-radeon-2.ppm && \
 		for picture in *-2.ppm; do \
 			pamscale -xsize 640 $$picture | pnmtopng -compression 9 >$${picture%-2.ppm}.png || exit; \

@@ -6,6 +6,9 @@
  * Functions return 0 or a negative errno unless they say otherwise; nothing
  * here prints or exits unless it is asked to, so tests, clients and
  * benchmarks can all use it.
+ *
+ * It takes the drivers' ioctls, not libdrm's libraries for amdgpu, nouveau and
+ * radeon: these map objects themselves, where they like, and keep mappings.
  */
 #ifndef BO_H
 #define BO_H
