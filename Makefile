@@ -11,11 +11,12 @@ tree := $(abspath $(KDIR))
 base := $(abspath build/linux-base)
 root := build/root.img
 
-# For what runs on a machine with a GPU, and for all the rest
+# For what runs on a machine with a GPU
 client_packages := build-essential libdrm-dev libegl-dev libgbm-dev libgles-dev pkg-config
-packages := $(client_packages) bc bison ccache debian-archive-keyring flex gdb genext2fs \
-	gnuplot-nox libelf-dev libssl-dev mmdebstrap netpbm python3-ply python3 qemu-system-gui \
-	qemu-system-x86 shellcheck xz-utils
+# For the rest
+packages := bc bison ccache debian-archive-keyring flex gdb genext2fs gnuplot-nox libelf-dev \
+	libssl-dev mmdebstrap netpbm python3-ply python3 qemu-system-gui qemu-system-x86 \
+	shellcheck xz-utils
 
 export CCACHE_DIR ?= $(cache)/ccache
 export CCACHE_MAXSIZE ?= 5G
@@ -35,7 +36,7 @@ help:
 	@echo "make baseline      the same objects on the unpatched kernel, compared with the last demo"
 	@echo "make bench         what mapping costs in instructions, beside vfio, sysfs, hugetlb and others"
 	@echo "make pictures      let Mesa's clients draw with and without huge entries, and compare"
-	@echo "make docs          put the last figures and pictures of these into docs/"
+	@echo "make docs          put their last pictures, and the tables of bench, into docs/"
 	@echo "make check         run the tests (debug kernel, igt_runner); T=REGEX for some of them"
 	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
 	@echo "make check-configs build what the series touches in other configurations; T=NAMES,"
@@ -58,11 +59,12 @@ help:
 	@echo "                   $(cache))"
 	@echo "KDIR=DIR uses a Linux 7.3 tree of your own instead of $(KDIR)."
 
-setup:
-	@guest/setup $(packages)
-
 setup-clients:
 	@guest/setup $(client_packages)
+
+# apt-get runs once at a time.
+setup: setup-clients
+	@guest/setup $(packages)
 
 tree: setup
 	@guest/tree apply $(tree)
@@ -223,8 +225,8 @@ bench: kernel base-kernel build/bench $(root)
 docs:
 	@cp results/bench.csv results/demo.svg docs
 	@cp $(patsubst docs/%,results/%,$(wildcard docs/pictures/*.png)) docs/pictures
-	@userspace/bench-report results/bench.csv docs/bench docs/performance.md
-	@rm docs/bench-*.png
+	@userspace/bench-report results/bench.csv docs/bench docs/performance.md; status=$$?; \
+		rm docs/bench-*.png; exit $$status
 
 # What Mesa draws through huge entries and through 4 KiB ones; scaled down for docs/pictures.
 pictures: kernel $(mesa_clients) build/tlb-model $(root)

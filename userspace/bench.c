@@ -857,7 +857,7 @@ static bool applies(const struct test *test, const struct mapping *m, uint64_t s
 
 /*
  * How many runs of what the first one took: up to 20 within 300 million instructions. There are only
- * four answers, so that they hardly ever depend on an interrupt: each run leaves the free memory in
+ * five answers, so that they hardly ever depend on an interrupt: each run leaves the free memory in
  * another order, and with it the runs of pages that the next one finds.
  */
 static int runs(uint64_t first)

@@ -106,39 +106,39 @@ static void *misaligned_address(uint64_t size)
 #define NO_PAGE_TABLES	"cannot read the page tables, which takes root, debugfs, " \
 			"CONFIG_PTDUMP_DEBUGFS and x86-64: %s"
 
-/* What --record writes, open from before the measurement on. */
-static struct record {
+/* What --record writes, all of it at the end */
+struct record {
 	char path[PATH_MAX];
-	FILE *f;		/* NULL when it is complete, too */
-} tables, accesses;
+	FILE *f;
+};
 
-static void remove_incomplete(void)
+static struct record create_record(const char *name, const char *suffix)
 {
-	if (tables.f)
-		unlink(tables.path);
-	if (accesses.f)
-		unlink(accesses.path);
-}
+	struct record record;
 
-static void create_record(struct record *record, const char *name, const char *suffix)
-{
-	snprintf(record->path, sizeof(record->path), "%s.%s", name, suffix);
-	record->f = fopen(record->path, "we");
-	if (!record->f)
-		die("cannot create %s: %s", record->path, strerror(errno));
+	snprintf(record.path, sizeof(record.path), "%s.%s", name, suffix);
+	record.f = fopen(record.path, "we");
+	if (!record.f)
+		die("cannot create %s: %s", record.path, strerror(errno));
+	return record;
 }
 
 static void close_record(struct record *record)
 {
 	int err = close_stream(record->f);
 
-	if (err)
+	if (err) {
+		unlink(record->path);
 		die("cannot write %s: %s", record->path, strerror(-err));
+	}
 }
 
 /* The mappings' page tables, and one touch of each, in the formats of tlb-model. */
-static void write_record(void)
+static void write_record(const char *name)
 {
+	struct record tables = create_record(name, "tables");
+	struct record accesses = create_record(name, "accesses");
+
 	for (struct mapping *m = mappings; m < mappings + threads; m++) {
 		int err = bo_print_tables(tables.f, (void *)m->map, m->bo.size);
 
@@ -149,7 +149,6 @@ static void write_record(void)
 	}
 	close_record(&tables);
 	close_record(&accesses);
-	tables.f = accesses.f = NULL;
 }
 
 int main(int argc, char **argv)
@@ -244,9 +243,6 @@ int main(int argc, char **argv)
 		err = bo_levels(usage, 1, &one);
 		if (err)
 			die(NO_PAGE_TABLES, strerror(-err));
-		atexit(remove_incomplete);
-		create_record(&tables, record, "tables");
-		create_record(&accesses, record, "accesses");
 	}
 
 	bo_restore_huge_faults_at_exit();
@@ -356,7 +352,7 @@ int main(int argc, char **argv)
 	}
 
 	if (record)
-		write_record();
+		write_record(record);
 
 	for (struct mapping *m = mappings; m < mappings + threads; m++) {
 		munmap((void *)m->map, m->bo.size);

@@ -5,9 +5,9 @@
  * ends, writes what tlb-model reads:
  *
  *   DRM_TABLES=FILE    its page tables;
- *   DRM_ACCESSES=FILE  each access to another page than the last two, which makes all pages but
- *                      these inaccessible, so ask for that in a run of its own. A TLB that replaces
- *                      what was used longest ago misses as often without the others.
+ *   DRM_ACCESSES=FILE  each access to another page than the last two of these, and each first write
+ *                      to one of them after a read, which makes all pages but these inaccessible,
+ *                      so ask for that in a run of its own. The other accesses hit any TLB.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -41,19 +41,24 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 {
 	const ucontext_t *user = context;
 	const uintptr_t page = (uintptr_t)info->si_addr & -BO_PTE_SIZE;
+	/* Bit 1 of the error code of a page fault on x86 */
+	const bool write = user->uc_mcontext.gregs[REG_ERR] & 2;
 
 	if (page < start || page >= end || count == MAX_ACCESSES) {
-		/* Somebody else's, or more than there is room for: it happens again. */
+		if (count == MAX_ACCESSES)
+			dprintf(STDERR_FILENO, "drm-record: more than %d accesses\n", MAX_ACCESSES);
+		/* It happens again, as what it is. */
 		sigaction(signal, &old_action, NULL);
 		return;
 	}
-	/* Bit 1 of the error code of a page fault on x86 is set for a write. */
-	accesses[count++] = (page - start) | (user->uc_mcontext.gregs[REG_ERR] & 2 ? WRITE : 0);
-	if (accessible[0])
-		mprotect((void *)accessible[0], BO_PTE_SIZE, PROT_NONE);
-	accessible[0] = accessible[1];
-	accessible[1] = page;
-	mprotect((void *)page, BO_PTE_SIZE, PROT_READ | PROT_WRITE);
+	accesses[count++] = (page - start) | (write ? WRITE : 0);
+	if (page != accessible[0] && page != accessible[1]) {
+		if (accessible[0])
+			mprotect((void *)accessible[0], BO_PTE_SIZE, PROT_NONE);
+		accessible[0] = accessible[1];
+		accessible[1] = page;
+	}
+	mprotect((void *)page, BO_PTE_SIZE, write ? PROT_READ | PROT_WRITE : PROT_READ);
 }
 
 static void begin(void *addr, size_t length)
@@ -84,6 +89,14 @@ static FILE *create_file(const char *variable)
 	return f;
 }
 
+static void close_file(FILE *f, const char *variable)
+{
+	if (ferror(f) | fclose(f)) {
+		fprintf(stderr, "drm-record: cannot write %s\n", getenv(variable));
+		unlink(getenv(variable));
+	}
+}
+
 static void finish(void)
 {
 	FILE *f = create_file("DRM_TABLES");
@@ -93,7 +106,7 @@ static void finish(void)
 
 		if (err)
 			fprintf(stderr, "drm-record: no page tables: %s\n", strerror(-err));
-		fclose(f);
+		close_file(f, "DRM_TABLES");
 	}
 	f = create_file("DRM_ACCESSES");
 	if (f) {
@@ -101,7 +114,7 @@ static void finish(void)
 		for (size_t i = 0; i < count; i++)
 			fprintf(f, "%" PRIxPTR " %c\n", start + (accesses[i] & ~WRITE),
 				accesses[i] & WRITE ? 'w' : 'r');
-		fclose(f);
+		close_file(f, "DRM_ACCESSES");
 	}
 	start = end = 0;
 }

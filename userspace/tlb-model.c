@@ -447,7 +447,7 @@ static void empty_tlbs(struct processor *p)
 static void add_run(uint64_t address, uint64_t count, int64_t step, bool write)
 {
 	if (run_count == MAX_RUNS)
-		die("more than %d runs of accesses, or random ones; a smaller --count may do",
+		die("more than %d runs, for which there is no room; each random access is one",
 		    MAX_RUNS);
 	runs = grow(runs, run_count, sizeof(*runs));
 	runs[run_count++] = (struct run){ address, count, step, write };
@@ -510,11 +510,11 @@ static void read_accesses(const char *name)
 /* Goes through the memory in steps, and again from a line further, until there are @count. */
 static void make_steps(uint64_t begin, uint64_t size, uint64_t step, uint64_t count, bool write)
 {
+	if (step > size)
+		step = size;
 	for (uint64_t offset = 0; count; offset = (offset + LINE_SIZE) % step) {
 		uint64_t n = (size - offset + step - 1) / step;
 
-		if (!n)		/* a step is longer than all of it */
-			continue;
 		if (n > count)
 			n = count;
 		add_run(begin + offset, n, step, write);
