@@ -94,7 +94,7 @@ build/bo-map build/bench build/gbm-render build/scanout: build/%: userspace/%.c 
 	@mkdir -p build
 	gcc $(cflags) -pthread -o $@ $< userspace/bo.c $(shell pkg-config --cflags --libs $(libs)) -lm
 
-build/drm-levels.so build/drm-record.so: build/%.so: userspace/%.c $(bo) | setup-clients
+build/drm-levels.so build/drm-record.so: build/%.so: userspace/%.c userspace/cli.h $(bo) | setup-clients
 	@mkdir -p build
 	gcc $(cflags) -fPIC -shared -o $@ $(filter %.c,$^) $(shell pkg-config --libs $(libs))
 
@@ -223,10 +223,9 @@ bench: kernel base-kernel build/bench $(root)
 
 # What docs/ shows, from the last runs of "make demo", "make bench" and "make pictures"
 docs:
-	@cp results/bench.csv results/demo.svg docs
+	@userspace/bench-report results/bench.csv results/bench docs/performance.md
+	@cp results/bench.csv $(patsubst docs/%,results/%,$(wildcard docs/*.svg)) docs
 	@cp $(patsubst docs/%,results/%,$(wildcard docs/pictures/*.png)) docs/pictures
-	@userspace/bench-report results/bench.csv docs/bench docs/performance.md; status=$$?; \
-		rm docs/bench-*.png; exit $$status
 
 # What Mesa draws through huge entries and through 4 KiB ones; scaled down for docs/pictures.
 pictures: kernel $(mesa_clients) build/tlb-model $(root)

@@ -125,12 +125,10 @@ static struct record create_record(const char *name, const char *suffix)
 
 static void close_record(struct record *record)
 {
-	int err = close_stream(record->f);
+	int err = close_output(record->f, record->path);
 
-	if (err) {
-		unlink(record->path);
+	if (err)
 		die("cannot write %s: %s", record->path, strerror(-err));
-	}
 }
 
 /* The mappings' page tables, and one touch of each, in the formats of tlb-model. */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef VERSION
@@ -61,6 +62,17 @@ static inline int close_stream(FILE *f)
 	int err = ferror(f) ? -EIO : 0;
 
 	return fclose(f) ? -errno : err;
+}
+
+/* Of what was written to @path: it is removed if that failed, unless it is a device. */
+static inline int close_output(FILE *f, const char *path)
+{
+	int err = close_stream(f);
+	struct stat st;
+
+	if (err && !lstat(path, &st) && S_ISREG(st.st_mode))
+		unlink(path);
+	return err;
 }
 
 /* The first thing that a program gives to atexit(), so that it comes last. */

@@ -7,7 +7,8 @@
  *   DRM_TABLES=FILE    its page tables;
  *   DRM_ACCESSES=FILE  each access to another page than the last two of these, and each first write
  *                      to one of them after a read, which makes all pages but these inaccessible,
- *                      so ask for that in a run of its own. The other accesses hit any TLB.
+ *                      so ask for that in a run of its own. The other accesses hit any TLB; what
+ *                      they change in the order in which it replaces entries is lost.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -25,6 +26,7 @@
 #include <unistd.h>
 
 #include "bo.h"
+#include "cli.h"
 
 #define DRM_MAJOR	226
 #define MAX_ACCESSES	(64 << 20)
@@ -91,10 +93,11 @@ static FILE *create_file(const char *variable)
 
 static void close_file(FILE *f, const char *variable)
 {
-	if (ferror(f) | fclose(f)) {
-		fprintf(stderr, "drm-record: cannot write %s\n", getenv(variable));
-		unlink(getenv(variable));
-	}
+	const char *path = getenv(variable);
+	int err = close_output(f, path);
+
+	if (err)
+		fprintf(stderr, "drm-record: cannot write %s: %s\n", path, strerror(-err));
 }
 
 static void finish(void)

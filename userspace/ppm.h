@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cli.h"
 
@@ -18,8 +16,6 @@ static inline int ppm_write(const char *path, const void *pixels, uint32_t width
 			    uint32_t pitch)
 {
 	FILE *f = fopen(path, "we");
-	struct stat st;
-	int ret;
 
 	if (!f)
 		return -errno;
@@ -33,10 +29,7 @@ static inline int ppm_write(const char *path, const void *pixels, uint32_t width
 			putc_unlocked(row[x] & 0xff, f);
 		}
 	}
-	ret = close_stream(f);
-	if (ret && !lstat(path, &st) && S_ISREG(st.st_mode))	/* not /dev/stdout */
-		unlink(path);
-	return ret;
+	return close_output(f, path);
 }
 
 #endif

@@ -176,6 +176,7 @@ struct result {
 
 static struct run *runs;
 static size_t run_count;
+static double access_count;	/* of all runs; they may be more than 64 bits count */
 static struct bo_extent *extents;	/* by address */
 static size_t extent_count;
 
@@ -451,6 +452,7 @@ static void add_run(uint64_t address, uint64_t count, int64_t step, bool write)
 		    MAX_RUNS);
 	runs = grow(runs, run_count, sizeof(*runs));
 	runs[run_count++] = (struct run){ address, count, step, write };
+	access_count += count;
 }
 
 /* ADDRESS [r|w [COUNT STEP]] */
@@ -633,11 +635,10 @@ static enum kind page_at(uint64_t address)
  * Results
  */
 
-static double all_accesses;	/* with repetitions */
-
 /* All accesses, as if the tables had no entry larger than @largest. */
 static struct result model(struct processor *p, enum kind largest, uint64_t repeat)
 {
+	const double all = access_count * repeat;
 	struct result result = { 0 };
 
 	empty_tlbs(p);
@@ -652,7 +653,7 @@ static struct result model(struct processor *p, enum kind largest, uint64_t repe
 					     run->write, &result);
 				if (!(result.accesses % PROGRESS))
 					show_progress(p->name, kind_info[largest].name,
-						      result.accesses, all_accesses);
+						      result.accesses, all);
 			}
 		}
 	}
@@ -683,15 +684,13 @@ static enum kind summarize(uint64_t repeat, bool csv)
 	uint64_t counts[PAGE_1G + 1] = { 0 }, all, done = 0;
 	enum kind largest;
 
-	for (const struct run *run = runs; run < runs + run_count; run++)
-		all_accesses += (double)run->count * repeat;
 	for (const struct run *run = runs; run < runs + run_count; run++) {
 		uint64_t address = run->address;
 
 		for (uint64_t i = 0; i < run->count; i++, address += run->step) {
 			counts[page_at(address)]++;
 			if (!(++done % PROGRESS))
-				show_progress("finding", "entries", done, all_accesses / repeat);
+				show_progress("finding", "entries", done, access_count);
 		}
 	}
 	clear_progress();
