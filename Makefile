@@ -24,11 +24,11 @@ export CCACHE_NOHASHDIR = 1
 
 version := 0.1
 # Asked when it is used: not before "setup" has installed what answers
-cflags = -DVERSION='"$(version)"' -std=gnu11 -O2 -Wall -Wextra -Iuserspace $(shell pkg-config --cflags libdrm)
-bo := userspace/bo.c userspace/bo.h userspace/ptdump.h userspace/vttm.h userspace/vttm_drm.h
+cflags = -DVERSION='"$(version)"' -std=gnu11 -O2 -Wall -Wextra -Iuserspace/bo -Iuserspace/common \
+	$(shell pkg-config --cflags libdrm)
 
 .PHONY: help setup setup-clients tree patches kernel debug-kernel base-kernel root shell demo baseline bench pictures check \
-	check-configs check-pae check-static check-without soak upstream-baseline clients tests \
+	check-configs check-igt check-pae check-static check-without expect soak upstream-baseline clients tests \
 	selftests install docs clean
 
 help:
@@ -38,6 +38,8 @@ help:
 	@echo "make pictures      let Mesa's clients draw with and without huge entries, and compare"
 	@echo "make docs          put their last pictures, and the tables of bench, into docs/"
 	@echo "make check         run the tests (debug kernel, igt_runner); T=REGEX for some of them"
+	@echo "make expect        make the outcomes of the last check those that are expected"
+	@echo "make check-igt     build the tests in an IGT source tree, unchanged; IGT=DIR"
 	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
 	@echo "make check-configs build what the series touches in other configurations; T=NAMES,"
 	@echo "                   or PATCHES=each for one configuration after each patch"
@@ -86,21 +88,29 @@ root: $(root)
 $(root): guest/mkroot guest/root.packages | setup
 	@guest/mkroot $@
 
+# The library that creates and maps objects; position-independent for the libraries of clients/
+bo := build/libbo.a
+bo_objects := $(patsubst userspace/bo/%.c,build/obj/bo/%.o,$(wildcard userspace/bo/*.c))
+headers := $(wildcard userspace/bo/*.h userspace/common/*.h)
+
+$(bo_objects): build/obj/bo/%.o: userspace/bo/%.c $(headers) | setup-clients
+	@mkdir -p build/obj/bo
+	gcc $(cflags) -fPIC -c -o $@ $<
+
+$(bo): $(bo_objects)
+	@rm -f $@
+	ar rcs $@ $^
+
 libs := libdrm
 build/gbm-render: libs += gbm egl glesv2
 
-build/bo-map build/bench build/gbm-render build/scanout: build/%: userspace/%.c userspace/cli.h \
-		userspace/ppm.h userspace/timing.h $(bo) | setup-clients
-	@mkdir -p build
-	gcc $(cflags) -pthread -o $@ $< userspace/bo.c $(shell pkg-config --cflags --libs $(libs)) -lm
+vpath %.c userspace/clients userspace/bench userspace/tlb-model
 
-build/drm-levels.so build/drm-record.so: build/%.so: userspace/%.c userspace/cli.h $(bo) | setup-clients
-	@mkdir -p build
-	gcc $(cflags) -fPIC -shared -o $@ $(filter %.c,$^) $(shell pkg-config --libs $(libs))
+build/bo-map build/bench build/gbm-render build/scanout build/tlb-model: build/%: %.c $(bo) $(headers)
+	gcc $(cflags) -pthread -o $@ $< $(bo) $(shell pkg-config --cflags --libs $(libs)) -lm
 
-build/tlb-model: userspace/tlb-model.c userspace/cli.h userspace/ptdump.h userspace/bo.h | setup-clients
-	@mkdir -p build
-	gcc $(cflags) -o $@ $<
+build/drm-levels.so build/drm-record.so: build/%.so: %.c $(bo) $(headers)
+	gcc $(cflags) -fPIC -shared -o $@ $< $(bo) $(shell pkg-config --libs $(libs))
 
 mesa_clients := build/gbm-render build/scanout build/drm-levels.so build/drm-record.so
 
@@ -131,8 +141,10 @@ install: $(programs:%=build/%)
 
 # ---- igt-tests ----
 
-igt_tests := $(basename $(notdir $(wildcard igt-tests/ttm_huge_*.c igt-tests/vfio_*.c igt-tests/sysfs_*.c)))
-igt_common := $(filter-out $(igt_tests:%=igt-tests/%.c),$(wildcard igt-tests/*.c))
+igt_tests := $(basename $(notdir $(wildcard igt-tests/tests/*.c)))
+igt_lib := $(patsubst igt-tests/lib/%.c,build/obj/igt/%.o,$(wildcard igt-tests/lib/*.c))
+igt_headers := $(headers) $(wildcard igt-tests/lib/*.h igt-tests/igt/*.h)
+igt_cflags = $(cflags) -Iigt-tests/lib -Iigt-tests/igt
 libigt := build/igt/usr/lib/x86_64-linux-gnu/libigt.so.0
 
 # The library of the release that the guest runs.
@@ -141,22 +153,30 @@ $(libigt): | setup
 	cd build/igt && ../../guest/suite forky download igt-gpu-tools && \
 		dpkg-deb -x igt-gpu-tools_*.deb . && touch usr/lib/x86_64-linux-gnu/libigt.so.0
 
-build/tests/%: igt-tests/%.c $(igt_common) $(wildcard igt-tests/*.h) $(bo) $(libigt)
+$(igt_lib): build/obj/igt/%.o: igt-tests/lib/%.c $(igt_headers) | setup-clients
+	@mkdir -p build/obj/igt
+	gcc $(igt_cflags) -c -o $@ $<
+
+$(igt_tests:%=build/tests/%): build/tests/%: igt-tests/tests/%.c $(igt_lib) $(igt_headers) $(bo) $(libigt)
 	@mkdir -p build/tests
-	gcc $(cflags) -pthread -o $@ $< $(igt_common) userspace/bo.c $(libigt) \
+	gcc $(igt_cflags) -pthread -o $@ $< $(igt_lib) $(bo) $(libigt) \
 		-Wl,--allow-shlib-undefined $(shell pkg-config --libs libdrm)
 
 tests: $(igt_tests:%=build/tests/%)
 
 # The kernel's own tests of memory management, from the tree
 selftests: tree
-	@igt-tests/selftests $(tree) build/selftests
+	@igt-tests/run/selftests $(tree) build/selftests
 
 check: debug-kernel tests selftests $(root)
-	@igt-tests/check $(tree)/.debug/arch/x86/boot/bzImage '$(T)'
+	@igt-tests/run/check $(tree)/.debug/arch/x86/boot/bzImage '$(T)'
+
+# Reviewed like code: igt-tests/report/expected
+expect:
+	@igt-tests/report/summary --write results/check igt-tests/report/expected
 
 check-without: debug-kernel tests $(root)
-	@igt-tests/check-without $(tree) $(T)
+	@igt-tests/run/check-without $(tree) $(T)
 
 # Seconds for each target: two qxl and two vttm, and two vttm. SEED=N repeats a run.
 SOAK ?= 150
@@ -175,7 +195,7 @@ soak: tree tests $(root)
 
 # What upstream's tests say without the series; to be written again for a new release.
 upstream-baseline: base-kernel tests selftests $(root)
-	@igt-tests/check --record $(base)/.plain/arch/x86/boot/bzImage
+	@igt-tests/run/check --record $(base)/.plain/arch/x86/boot/bzImage
 
 # Compilers for the other architectures; on x86-64 gcc builds i386 too.
 cross := gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu gcc-s390x-linux-gnu
@@ -188,17 +208,17 @@ check-configs: tree
 # i386 kernel and program; the one for x86-64 has no 32-bit C library.
 check-pae: tree
 	@guest/setup gcc-i686-linux-gnu libc6-dev-i386-cross
-	@igt-tests/check-pae $(tree)
+	@igt-tests/run/check-pae $(tree)
 
 check-static: tree build/tlb-model
-	@igt-tests/check-static $(tree)
-	@userspace/tlb-model-test build/tlb-model
+	@igt-tests/run/check-static $(tree)
+	@userspace/tlb-model/tlb-model-test build/tlb-model
 
 # ---- the main job ----
 
 # $(call map-objects,NAME,TREE,VARIABLES): the client's figures on a tree's kernel, in NAME.csv
 define map-objects
-@mkdir -p results/$(1) && cp build/bo-map userspace/demo results/$(1)
+@mkdir -p results/$(1) && cp build/bo-map userspace/demo/demo results/$(1)
 @echo "mapping objects in the guest, about two minutes"
 @guest/run --follow --icount --vttm --mem 3072 --kernel $(2)/.plain/arch/x86/boot/bzImage \
 	--share results/$(1) -- env $(3) ./demo
@@ -207,29 +227,30 @@ endef
 
 demo: kernel build/bo-map $(root)
 	$(call map-objects,demo,$(tree))
-	@userspace/demo-report results/demo.csv results/demo
+	@userspace/demo/demo-report results/demo.csv results/demo
 
 # What the switch costs when it is off: the same client on the unpatched kernel.
 baseline: base-kernel build/bo-map $(root)
 	$(call map-objects,baseline,$(base),SWITCHES=0)
-	@userspace/demo-compare results/baseline.csv results/demo.csv
+	@userspace/demo/demo-compare results/baseline.csv results/demo.csv
 
 # Both kernels, side by side
 bench: kernel base-kernel build/bench $(root)
 	@mkdir -p results
-	@userspace/bench-run $(tree)/.plain/arch/x86/boot/bzImage \
+	@userspace/bench/bench-run $(tree)/.plain/arch/x86/boot/bzImage \
 		$(base)/.plain/arch/x86/boot/bzImage results/bench
-	@userspace/bench-report results/bench.csv results/bench
+	@userspace/bench/bench-report results/bench.csv results/bench
 
-# What docs/ shows, from the last runs of "make demo", "make bench" and "make pictures"
+# What docs/ shows: of igt-tests/without, and from the last runs of "make demo", "make bench" and "make pictures"
 docs:
-	@userspace/bench-report results/bench.csv results/bench docs/performance.md
+	@igt-tests/run/check-without --table docs/testing.md
+	@userspace/bench/bench-report results/bench.csv results/bench docs/performance.md
 	@cp results/bench.csv $(patsubst docs/%,results/%,$(wildcard docs/*.svg)) docs
 	@cp $(patsubst docs/%,results/%,$(wildcard docs/pictures/*.png)) docs/pictures
 
 # What Mesa draws through huge entries and through 4 KiB ones; scaled down for docs/pictures.
 pictures: kernel $(mesa_clients) build/tlb-model $(root)
-	@mkdir -p results/pictures && cp $(mesa_clients) userspace/pictures results/pictures
+	@mkdir -p results/pictures && cp $(mesa_clients) userspace/clients/pictures results/pictures
 	@echo "drawing in the guest, about three minutes"
 	@guest/run --follow --timeout 1200 --kernel $(tree)/.plain/arch/x86/boot/bzImage \
 		--share results/pictures -- ./pictures

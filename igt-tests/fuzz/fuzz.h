@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* What fuzz.c hands to mapped.c, in memory that both have mapped. */
+#ifndef FUZZ_H
+#define FUZZ_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The environment's name for the file descriptor of struct fuzz_state. */
+#define FUZZ_STATE	"FUZZ_STATE"
+#define FUZZ_CARDS	16
+/*
+ * A folder below the current one. For each file descriptor that the fuzzer may use as it likes there
+ * is a file that has its number for a name; who opens that gets the other.
+ */
+#define FUZZ_VICTIMS	"victims"
+
+/* Memory behind a PCI BAR. */
+struct fuzz_bar {
+	int fd;			/* below 0: there is none */
+	uint64_t offset;	/* where it begins in the file */
+	atomic_ulong mappings;
+};
+
+struct fuzz_card {
+	int fd;
+	bool vttm;
+	bool vram, system;	/* objects that can be created there */
+	uint64_t vram_size;
+	atomic_ulong mappings;
+};
+
+struct fuzz_state {
+	bool alone;	/* nobody else uses the cards */
+	int cards;
+	struct fuzz_card card[FUZZ_CARDS];
+	uint64_t bar_size;
+	struct fuzz_bar sysfs, vfio;
+	atomic_ulong calls;	/* of mmap() */
+	atomic_ulong refused;	/* calls that got what they had asked for, as there was no room */
+};
+
+#endif

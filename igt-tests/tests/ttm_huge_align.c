@@ -1,0 +1,522 @@
+// SPDX-License-Identifier: MIT
+/**
+ * TEST: ttm huge align
+ * Category: Core
+ * Mega feature: General Core features
+ * Sub-category: Memory management tests
+ * Functionality: mmap
+ * Description: Buffer objects of TTM drivers get user addresses, and places in VRAM, at which huge
+ *              page-table entries fit. That is a wish: where it cannot be, or the caller has an
+ *              address of its own, mapping works as ever.
+ */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "ttm_huge.h"
+
+IGT_TEST_DESCRIPTION("Addresses of mappings of TTM buffer objects");
+
+/* An object that nothing is going to be written to: it needs no memory of its own in BO_SYSTEM. */
+static const struct bo *empty_bo(const struct target *target, uint64_t size)
+{
+	struct bo bo;
+	int ret;
+
+	if (on_vram(target))
+		return target_new_bo(target, size);
+	igt_require(size <= bo_max_size(target->fd, target->placement));
+	ret = bo_create(target->fd, target->placement, size, &bo);
+	target_assert(target, !ret, "no object of %" PRIu64 " KiB: %s", size / KiB, strerror(-ret));
+	return target_keep_bo(&bo);
+}
+
+/* Moves the place where the kernel would put the next mapping by an odd number of pages. */
+static void disturb(void)
+{
+	void *page = mmap(NULL, 3 * BO_PTE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	/* Two that differ do not become one. */
+	igt_assert(page != MAP_FAILED);
+	igt_assert_eq(mprotect(page, BO_PTE_SIZE, PROT_READ), 0);
+}
+
+static const struct named_size large_sizes[] = {
+	{ "2m", 2 * MiB },
+	{ "2m-plus-4k", 2 * MiB + 4 * KiB },
+	{ "33m", 33 * MiB + 12 * KiB },
+	{ "1g", 1 * GiB },
+	{ "1g-plus-3m", 1 * GiB + 3 * MiB },
+};
+
+/**
+ * SUBTEST: null-%s
+ * Description: Without a wished address, an object of %arg[1] goes where its huge entries fit:
+ *              congruent to its offsets modulo 1 GiB if it has so much, modulo 2 MiB otherwise.
+ *
+ * arg[1]:
+ *
+ * @2m:		2 MiB
+ * @2m-plus-4k:	2 MiB + 4 KiB
+ * @33m:	33 MiB + 12 KiB
+ * @1g:		1 GiB
+ * @1g-plus-3m:	1 GiB + 3 MiB
+ */
+static void test_null(const struct target *target, const void *member)
+{
+	const struct named_size *size = member;
+	const struct bo *bo;
+
+	/* Moves the object's offset for mmap() off any boundary. */
+	empty_bo(target, 12 * KiB);
+	bo = empty_bo(target, size->size);
+	for (int i = 0; i < 8; i++) {
+		map_whole(target, bo, PROT_READ | PROT_WRITE);
+		disturb();
+	}
+}
+
+/**
+ * SUBTEST: part
+ * Description: What is mapped of an object is congruent to its offset in the object, not to the
+ *              offset that mmap() is told: a mapping that is shorter than the object, and what is
+ *              left of one after its start is unmapped.
+ */
+static void test_part(const struct target *target)
+{
+	static const struct { uint64_t length, cut; } parts[] = {
+		{ 2 * MiB, 0 }, { 4 * MiB + 4 * KiB, 4 * KiB },
+		{ 5 * MiB, 2 * MiB }, { 8 * MiB - 4 * KiB, 3 * MiB + 4 * KiB },
+	};
+	struct view small;
+
+	/* Moves the next object's offset for mmap() off any boundary. */
+	empty_bo(target, 12 * KiB);
+	small = map_4k(target, target_new_bo(target, 8 * MiB));
+	fill(&small, BO_EVERY_PAGE, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		struct view view = map_part(target, small.bo, 0, NULL, parts[i].length,
+					    PROT_READ | PROT_WRITE, 0);
+
+		assert_congruent(&view);
+		if (parts[i].cut) {
+			igt_assert_eq(munmap(view.addr, parts[i].cut), 0);
+			view = sub_view(&view, parts[i].cut, parts[i].length - parts[i].cut);
+		}
+		check_view(&view, HUGE_PUD, BO_EVERY_PAGE, 1);
+		disturb();
+	}
+}
+
+/**
+ * SUBTEST: small
+ * Description: Objects that are too small for a huge entry are packed as any other mapping, not one
+ *              to a 2 MiB boundary.
+ */
+static void test_small(const struct target *target)
+{
+	static const uint64_t small_sizes[] = { 4 * KiB, 64 * KiB, 2 * MiB - 4 * KiB };
+
+	for (size_t i = 0; i < ARRAY_SIZE(small_sizes); i++) {
+		const struct bo *bo = empty_bo(target, small_sizes[i]);
+		struct view view;
+		int aligned = 0;
+
+		for (int j = 0; j < 8; j++) {
+			view = map_all(target, bo, NULL, 0);
+			aligned += is_congruent(&view, BO_PMD_SIZE);
+		}
+		view_assert(&view, aligned < 4, "%d of 8 mappings at a multiple of 2 MiB", aligned);
+	}
+}
+
+/**
+ * SUBTEST: hint
+ * Description: A wished address is granted if it is free, good for huge entries or not; if it is
+ *              taken, the kernel finds one that is.
+ */
+static void test_hint(const struct target *target)
+{
+	static const uint64_t deltas[] = { 0, 4 * KiB, 1 * MiB, 2 * MiB - 4 * KiB };
+	const struct bo *bo = target_new_bo(target, 4 * MiB);
+
+	for (size_t i = 0; i < ARRAY_SIZE(deltas); i++) {
+		char *hint = free_address(bo->size, BO_PMD_SIZE, deltas[i]);
+		struct view view = map_all(target, bo, hint, 0);
+
+		view_assert(&view, view.addr == hint, "mapped at %p, expected the free %p",
+			    view.addr, hint);
+		touch_levels(&view, true, HUGE_PUD);
+
+		view = map_all(target, bo, hint, 0);
+		view_assert(&view, view.addr != hint, "mapped at %p, which was taken", hint);
+		assert_congruent(&view);
+		touch_levels(&view, true, HUGE_PUD);
+	}
+}
+
+/**
+ * SUBTEST: fixed
+ * Description: MAP_FIXED is obeyed at any page. Entries are as large as the address allows: 2 MiB
+ *              for one that is congruent modulo 2 MiB but not 1 GiB, 4 KiB for any other.
+ */
+static void test_fixed(const struct target *target)
+{
+	static const uint64_t deltas[] = { 0, 2 * MiB, 4 * KiB, 2 * MiB - 4 * KiB };
+	const struct bo *bo = target_new_bo(target, size_of_all_levels(target));
+	struct view small = map_4k(target, bo);
+	uint64_t step = view_step(&small);
+
+	fill(&small, step, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(deltas); i++) {
+		char *addr = free_address(bo->size, wanted_alignment(bo->size), deltas[i]);
+		struct view view = map_all(target, bo, addr, MAP_SHARED | MAP_FIXED);
+
+		view_assert(&view, view.addr == addr, "mapped at %p, expected %p", view.addr, addr);
+		check_view(&view, HUGE_PUD, step, 1);
+		unmap(&view);
+	}
+}
+
+/**
+ * SUBTEST: fixed-over
+ * Description: MAP_FIXED_NOREPLACE refuses an address that is taken; MAP_FIXED puts one object into
+ *              the middle of another's huge entries, and both keep their contents.
+ */
+static void test_fixed_over(const struct target *target)
+{
+	const uint64_t size = 8 * MiB, at = 3 * MiB, length = 2 * MiB;
+	struct view view = new_filled(target, size, 1), inner = new_filled(target, length, 2);
+	struct view part = sub_view(&view, 0, at);
+	void *addr = bo_map(inner.bo, view.addr + at, length, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_FIXED_NOREPLACE);
+
+	target_assert(target, addr == MAP_FAILED && errno == EEXIST,
+		      "MAP_FIXED_NOREPLACE over a mapping: %p, %s", addr, strerror(errno));
+	assert_levels(&view, HUGE_PUD);
+
+	inner = map_all(target, inner.bo, view.addr + at, MAP_SHARED | MAP_FIXED);
+	assert_contents(&inner, BO_EVERY_PAGE, 2);
+	assert_contents(&part, BO_EVERY_PAGE, 1);
+	part = sub_view(&view, at + length, size - at - length);
+	assert_contents(&part, BO_EVERY_PAGE, 1);
+}
+
+typedef void *(*mmap_fn)(size_t length, int prot, int flags, int fd, uint64_t offset);
+
+/* Maps an object with @map, again and again, which keeps all that it maps below @limit. */
+static void check_below(const struct target *target, uint64_t limit, mmap_fn map)
+{
+	const uint64_t size = 8 * MiB;
+	struct view view = { .target = target, .bo = target_new_bo(target, size), .length = size };
+
+	/* The child takes the addresses with it when it ends. */
+	igt_fork(child, 1) {
+		for (int i = 0; i < 4; i++) {
+			view.addr = map(view.length, PROT_READ | PROT_WRITE, MAP_SHARED, target->fd,
+					view.bo->offset);
+			view_assert(&view, view.addr != MAP_FAILED, "mmap below %#" PRIx64 ": %s",
+				    limit, strerror(errno));
+			view_assert(&view, (uintptr_t)view.addr + view.length <= limit,
+				    "mapped at %p, expected below %#" PRIx64, view.addr, limit);
+			assert_congruent(&view);
+			touch_levels(&view, true, HUGE_PUD);
+			igt_assert(map(BO_PTE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+				       0) != MAP_FAILED);
+		}
+	}
+	igt_waitchildren();
+}
+
+static void *mmap_32bit(size_t length, int prot, int flags, int fd, uint64_t offset)
+{
+	return mmap(NULL, length, prot, flags | MAP_32BIT, fd, offset);
+}
+
+/**
+ * SUBTEST: map-32bit
+ * Description: MAP_32BIT keeps a mapping below 2 GiB, where huge entries fit as well.
+ */
+static void test_map_32bit(const struct target *target)
+{
+	check_below(target, 2 * GiB, mmap_32bit);
+}
+
+/*
+ * mmap2() through the 32-bit entry to the kernel, which gives a 64-bit process the addresses of
+ * a 32-bit one. It takes the offset in pages.
+ */
+static void *compat_mmap(size_t length, int prot, int flags, int fd, uint64_t offset)
+{
+	uint32_t page = offset / BO_PTE_SIZE, ret;
+
+	/* The sixth argument goes into rbp; what is below the stack pointer may be in use. */
+	asm volatile("leaq	-128(%%rsp), %%rsp; pushq	%%rbp; movl	%[page], %%ebp\n\t"
+		     "int	$0x80\n\t"
+		     "popq	%%rbp; leaq	128(%%rsp), %%rsp"
+		     : "=a" (ret)
+		     : "a" (192), "b" (0), "c" ((uint32_t)length), "d" (prot), "S" (flags),
+		       "D" (fd), [page] "r" (page)
+		     : "memory", "cc", "r8", "r9", "r10", "r11");
+	if (ret > -4096u) {
+		errno = -ret;
+		return MAP_FAILED;
+	}
+	return (void *)(uintptr_t)ret;
+}
+
+static bool has_compat(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		compat_mmap(0, 0, 0, -1, 0);
+		_exit(0);
+	}
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status);
+}
+
+/**
+ * SUBTEST: 32bit-task
+ * Description: A 32-bit system call gets addresses below 4 GiB, where huge entries fit as well.
+ */
+static void test_32bit_task(const struct target *target)
+{
+	igt_require_f(has_compat(), "no 32-bit system calls: CONFIG_IA32_EMULATION is needed\n");
+	check_below(target, 4 * GiB, compat_mmap);
+}
+
+/**
+ * SUBTEST: exhausted
+ * Description: When the only free addresses are just enough and not aligned, the object goes there
+ *              with 4 KiB entries; when there is a little more, to the aligned ones among them.
+ */
+static void test_exhausted(const struct target *target)
+{
+	/* All that MAP_32BIT can give. */
+	char *window = (char *)(1 * GiB), *hole = window + 512 * MiB + BO_PTE_SIZE;
+	const struct bo *bo = target_new_bo(target, 4 * MiB);
+
+	igt_fork(child, 1) {
+		void *area = mmap(window, 1 * GiB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+				  MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		struct view view;
+
+		igt_assert_f(area == window, "the addresses from 1 to 2 GiB are not free: %s\n",
+			     strerror(errno));
+		area = bo_map(bo, NULL, bo->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_32BIT);
+		target_assert(target, area == MAP_FAILED && errno == ENOMEM,
+			      "mmap without a free address: %p, %s", area, strerror(errno));
+
+		igt_assert_eq(munmap(hole, bo->size), 0);
+		view = map_all(target, bo, NULL, MAP_SHARED | MAP_32BIT);
+		view_assert(&view, view.addr == hole, "mapped at %p, expected the only free %p",
+			    view.addr, hole);
+		touch_levels(&view, true, HUGE_PUD);
+		fill(&view, BO_EVERY_PAGE, 1);
+		unmap(&view);
+
+		igt_assert_eq(munmap(hole, bo->size + BO_PMD_SIZE - BO_PTE_SIZE), 0);
+		view = map_all(target, bo, NULL, MAP_SHARED | MAP_32BIT);
+		assert_congruent(&view);
+		assert_contents(&view, BO_EVERY_PAGE, 1);
+		assert_levels(&view, HUGE_PUD);
+	}
+	igt_waitchildren();
+}
+
+/**
+ * SUBTEST: address-space-limit
+ * Description: What is asked for to find an aligned address does not count against RLIMIT_AS.
+ */
+static void test_address_limit(const struct target *target)
+{
+	const struct bo *bo = target_new_bo(target, 8 * MiB);
+
+	igt_fork(child, 1) {
+		struct rlimit limit;
+		uint64_t pages;
+
+		igt_assert_eq(scan_file("/proc/self/statm", "%" SCNu64, &pages), 1);
+		igt_assert_eq(getrlimit(RLIMIT_AS, &limit), 0);
+		limit.rlim_cur = pages * BO_PTE_SIZE + bo->size + 64 * KiB;
+		igt_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
+
+		for (int i = 0; i < 3; i++) {
+			struct view view = map_all(target, bo, NULL, 0);
+
+			unmap(&view);
+		}
+	}
+	igt_waitchildren();
+}
+
+/**
+ * SUBTEST: bad-length
+ * Description: Lengths that are more than the object has, more than there are addresses, or so much
+ *              that adding an alignment to them overflows are refused.
+ */
+static void test_bad_length(const struct target *target)
+{
+	struct view view = { .target = target, .bo = target_new_bo(target, 4 * MiB) };
+	const uint64_t size = view.bo->size, lengths[] = {
+		0, size + BO_PTE_SIZE, size + BO_PUD_SIZE,
+		UINT64_C(1) << 47, (UINT64_C(1) << 47) - BO_PTE_SIZE, UINT64_C(1) << 56,
+		UINT64_C(1) << 63, -BO_PUD_SIZE, -BO_PMD_SIZE, -BO_PTE_SIZE, -UINT64_C(1),
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		for (int wish = 0; wish <= 1; wish++) {
+			void *addr = wish ? free_address(size, BO_PMD_SIZE, 0) : NULL, *map;
+
+			map = bo_map(view.bo, addr, lengths[i], PROT_READ | PROT_WRITE, 0);
+			view_assert(&view, map == MAP_FAILED &&
+				    (errno == EINVAL || errno == ENOMEM || errno == EOVERFLOW),
+				    "length %#" PRIx64 ": mapped at %p, %s; expected an error",
+				    lengths[i], map, strerror(errno));
+		}
+	}
+	/* From its last page on there is one page. */
+	igt_assert(bo_map_part(view.bo, size - BO_PTE_SIZE, NULL, 2 * BO_PTE_SIZE, PROT_READ, 0) ==
+		   MAP_FAILED);
+
+	view = map_whole(target, view.bo, PROT_READ | PROT_WRITE);
+	touch_levels(&view, true, HUGE_PUD);
+}
+
+/**
+ * SUBTEST: mremap
+ * Description: A mapping that is moved, all of it or a piece, keeps its contents, and what it has
+ *              after the next touch is as large as the new address allows. Growing is refused.
+ */
+static void test_mremap(const struct target *target)
+{
+	static const uint64_t deltas[] = { 0, 2 * MiB, 4 * KiB, 0 };
+	struct view view = new_filled(target, size_of_all_levels(target), 1), pieces[3];
+	uint64_t step = view_step(&view), size = view.length;
+
+	igt_assert(mremap(view.addr, size, size + BO_PMD_SIZE, MREMAP_MAYMOVE) == MAP_FAILED);
+
+	for (size_t i = 0; i < ARRAY_SIZE(deltas); i++) {
+		char *old = view.addr;
+
+		view = move_view(&view, free_address(size, wanted_alignment(size), deltas[i]));
+		view_assert(&view, signal_of_read(old) == SIGSEGV,
+			    "the address that it was moved from still works");
+		check_view(&view, HUGE_PUD, step, 1);
+		unmap(&view);
+
+		/* Each time from huge entries. */
+		view = map_whole(target, view.bo, PROT_READ | PROT_WRITE);
+		touch_levels(&view, false, HUGE_PUD);
+	}
+
+	pieces[0] = sub_view(&view, BO_PMD_SIZE, BO_PMD_SIZE);
+	pieces[0] = move_view(&pieces[0], free_address(BO_PMD_SIZE, BO_PMD_SIZE, 0));
+	pieces[1] = sub_view(&view, 0, BO_PMD_SIZE);
+	pieces[2] = sub_view(&view, 2 * BO_PMD_SIZE, size - 2 * BO_PMD_SIZE);
+	for (size_t i = 0; i < ARRAY_SIZE(pieces); i++)
+		check_view(&pieces[i], HUGE_PUD, step, 1);
+}
+
+/**
+ * SUBTEST: vram-aligned
+ * Description: Where there is room, an object that is large enough for a huge entry starts at a
+ *              multiple of that entry's size in VRAM.
+ */
+static void test_vram_aligned(const struct target *target)
+{
+	static const uint64_t vram_sizes[] = { 2 * MiB, 3 * MiB, 16 * MiB, 1 * GiB };
+
+	for (size_t i = 0; i < ARRAY_SIZE(vram_sizes); i++) {
+		uint64_t size = vram_sizes[i], alignment = wanted_alignment(size), base;
+		struct bo odd, bo;
+
+		if (size > bo_max_size(target->fd, BO_VRAM) || size > bo_vram_size(target->fd) / 2)
+			continue;
+		/* Without the wish, the object would start where this one ends. */
+		odd = target_bo(target, 12 * KiB);
+		bo = target_bo(target, size);
+		base = vram_address(target, &bo, NULL);
+		target_assert(target, base % alignment == 0, "object of %" PRIu64 " KiB is at %#"
+			      PRIx64 " in VRAM, expected a multiple of %" PRIu64 " KiB",
+			      size / KiB, base, alignment / KiB);
+		bo_destroy(&bo);
+		bo_destroy(&odd);
+	}
+}
+
+/**
+ * SUBTEST: vram-full
+ * Description: When the only room in VRAM is at no multiple of 2 MiB, an object goes there, in one
+ *              piece or in some, and none is evicted for a better place. It works with 4 KiB
+ *              entries.
+ */
+static void test_vram_full(const struct target *target)
+{
+	enum { MAX_FILLERS = 256 };
+	int count = bo_vram_size(target->fd) / MiB, first = -1, second = -1;
+	uint64_t address[MAX_FILLERS], where_it_is;
+	struct bo fillers[MAX_FILLERS];
+	struct view view, small;
+	size_t pieces;
+
+	target_require(target, count <= MAX_FILLERS, "%d MiB of VRAM take too long to fill", count);
+	for (int i = 0; i < count; i++) {
+		fillers[i] = target_bo(target, MiB);
+		address[i] = vram_address(target, &fillers[i], NULL);
+	}
+
+	/* Two neighbours around a multiple of 2 MiB. */
+	for (int i = 0; i < count && second < 0; i++) {
+		first = i;
+		for (int j = 0; j < count && address[i] % BO_PMD_SIZE; j++)
+			if (address[j] == address[i] + MiB)
+				second = j;
+	}
+	igt_assert(second >= 0);
+	bo_destroy(&fillers[first]);
+	bo_destroy(&fillers[second]);
+	view = new_view(target, 2 * MiB);
+
+	where_it_is = vram_address(target, view.bo, &pieces);
+	view_assert(&view, pieces > 1 || where_it_is == address[first],
+		    "it is at %#" PRIx64 ", expected at %#" PRIx64, where_it_is, address[first]);
+	for (int i = 0; i < count; i++)
+		if (i != first && i != second)
+			assert_where(target, &fillers[i], BO_VRAM);
+
+	touch(&view, true);
+	assert_level(&view, 0, view.length, BO_PTE);
+	fill(&view, BO_EVERY_PAGE, 1);
+	small = map_4k(target, view.bo);
+	assert_contents(&small, BO_EVERY_PAGE, 1);
+	assert_contents_read(target, view.bo, BO_EVERY_PAGE, 1);
+}
+
+static const struct subtest subtests[] = {
+	{ "null-%s", "Large objects get an address for huge entries",
+	  .test_member = test_null, FAMILY(large_sizes) },
+	{ "part", "Parts of objects are congruent to their offset", .test = test_part },
+	{ "small", "Small objects are not aligned", .test = test_small },
+	{ "hint", "Wished addresses are granted", .test = test_hint },
+	{ "fixed", "MAP_FIXED is obeyed", .test = test_fixed },
+	{ "fixed-over", "MAP_FIXED over huge entries", .test = test_fixed_over },
+	{ "map-32bit", "MAP_32BIT is obeyed", .test = test_map_32bit },
+	{ "32bit-task", "32-bit system calls get 32-bit addresses", .test = test_32bit_task },
+	{ "exhausted", "Alignment is given up when addresses run out", .test = test_exhausted },
+	{ "address-space-limit", "Alignment costs no address space", .test = test_address_limit },
+	{ "bad-length", "Impossible lengths are refused", .test = test_bad_length },
+	{ "mremap", "Moved mappings follow the new address", .test = test_mremap },
+	{ "vram-aligned", "Large objects are aligned in VRAM",
+	  .test = test_vram_aligned, .on = on_vram },
+	{ "vram-full", "Nothing is evicted for alignment", .test = test_vram_full, .on = on_vram },
+};
+
+int igt_main()
+{
+	run_test(subtests);
+}

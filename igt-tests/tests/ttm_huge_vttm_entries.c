@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT
+/**
+ * TEST: ttm huge vttm entries
+ * Category: Core
+ * Mega feature: General Core features
+ * Sub-category: Memory management tests
+ * Functionality: mmap
+ * Description: Entries of objects whose memory is in known pieces, and has each cache mode.
+ */
+#include <sys/mman.h>
+
+#include "vttm_ops.h"
+
+IGT_TEST_DESCRIPTION("Huge page-table entries for memory in pieces and in every cache mode");
+
+/* Touches all of @bo at addresses that suit it more or less, with each value of the switch. */
+static void check_entries(const struct target *target, const struct bo *bo)
+{
+	static const uint64_t skews[] = { 0, BO_PMD_SIZE / 2, 64 * KiB, BO_PTE_SIZE };
+	uint64_t align = wanted_alignment(bo->size);
+
+	for (size_t i = 0; i < ARRAY_SIZE(skews); i++) {
+		/* The other values where they make the most of a difference */
+		for (int value = i ? HUGE_PUD : HUGE_NONE; value <= HUGE_PUD; value++) {
+			struct view view, part;
+
+			set_huge_faults(value);
+			view = map_at(target, bo, align, skews[i]);
+			assert_entries_of_all(&view, value);
+			unmap(&view);
+
+			/* A VMA that ends inside of what entries could cover. */
+			view = map_at(target, bo, align, skews[i]);
+			part = sub_view(&view, 3 * BO_PTE_SIZE, bo->size - 5 * BO_PTE_SIZE);
+			munmap(view.addr, 3 * BO_PTE_SIZE);
+			munmap(part.addr + part.length, 2 * BO_PTE_SIZE);
+			assert_entries_of_all(&part, value);
+			fill(&part, view_step(&part), value);
+			assert_contents(&part, view_step(&part), value);
+			unmap(&part);
+		}
+	}
+	set_huge_faults(HUGE_PUD);
+}
+
+/**
+ * SUBTEST: blocks-%s
+ * Description: An object of %arg[1] is mapped with exactly the entries that its blocks, the address
+ *              and the ends of the VMA allow, at any address and value of the switch.
+ *
+ * arg[1]:
+ *
+ * @worst-4k:		blocks of 4 KiB that are never neighbours
+ * @worst-64k:		the same of 64 KiB
+ * @worst-1m:		the same of 1 MiB
+ * @worst-2m:		the same of 2 MiB
+ * @worst-8m:		the same of 8 MiB
+ * @any:		what the buddy allocator gives for 13 MiB + 12 KiB
+ * @contiguous:		the same in one block
+ * @contiguous-small:	3 MiB in one block
+ */
+static const struct layout {
+	const char *name;
+	uint64_t size, alignment;
+	enum drm_vttm_layout layout;
+} layouts[] = {
+	{ "worst-4k", 3 * MiB, 4 * KiB, DRM_VTTM_LAYOUT_WORST },
+	{ "worst-64k", 5 * MiB, 64 * KiB, DRM_VTTM_LAYOUT_WORST },
+	{ "worst-1m", 7 * MiB, 1 * MiB, DRM_VTTM_LAYOUT_WORST },
+	{ "worst-2m", 12 * MiB, 2 * MiB, DRM_VTTM_LAYOUT_WORST },
+	{ "worst-8m", 24 * MiB, 8 * MiB, DRM_VTTM_LAYOUT_WORST },
+	{ "any", 13 * MiB + 12 * KiB, 0, DRM_VTTM_LAYOUT_ANY },
+	{ "contiguous", 13 * MiB + 12 * KiB, 0, DRM_VTTM_LAYOUT_CONTIGUOUS },
+	{ "contiguous-small", 3 * MiB, 0, DRM_VTTM_LAYOUT_CONTIGUOUS },
+};
+
+static void test_layout(const struct target *target, const void *member)
+{
+	const struct layout *l = member;
+	struct bo bo = vttm_bo(target, .size = l->size, .alignment = l->alignment,
+			       .layout = l->layout, .domains = VRAM);
+
+	if (l->layout == DRM_VTTM_LAYOUT_WORST)
+		igt_assert_eq(count_blocks(&bo), l->size / l->alignment);
+	if (l->layout == DRM_VTTM_LAYOUT_CONTIGUOUS)
+		igt_assert_eq(count_blocks(&bo), 1);
+	check_entries(target, &bo);
+}
+
+/**
+ * SUBTEST: blocks-holes
+ * Description: The same for an object that fills the holes of a VRAM that is in use, of all sizes
+ *              from 64 KiB to 4 MiB, without anything being evicted for it.
+ */
+static void test_holes(const struct target *target)
+{
+	static struct bo fillers[1024];
+	uint64_t vram = bo_vram_size(target->fd), room = 0, size;
+	unsigned int random = 1;
+	size_t count = 0;
+	struct view view;
+
+	target_require(target, vram <= 256 * MiB, "%" PRIu64 " MiB of VRAM take too long to fill",
+		       vram / MiB);
+	while (count < ARRAY_SIZE(fillers)) {
+		size = (64 * KiB) << (rand_r(&random) % 7);
+		if (room + size > vram)
+			break;
+		fillers[count++] = vttm_bo(target, .size = size, .domains = VRAM | SYSTEM);
+		room += size;
+	}
+	room = 0;
+	for (size_t i = 0; i < count; i += 2) {
+		room += fillers[i].size;
+		bo_destroy(&fillers[i]);
+	}
+
+	view = vttm_new_view(target, .size = room, .domains = VRAM);
+	for (size_t i = 1; i < count; i += 2)
+		igt_assert_eq(domain_of(&fillers[i]), VRAM);
+	view_assert(&view, count_blocks(view.bo) > count / 16,
+		    "%zu blocks are not what this is about", count_blocks(view.bo));
+	assert_entries_of_all(&view, HUGE_PUD);
+	fill(&view, BO_EVERY_PAGE, 1);
+	assert_contents(&view, BO_EVERY_PAGE, 1);
+	check_entries(target, view.bo);
+}
+
+static void map_three_gib(const struct target *target, enum drm_vttm_layout layout,
+			  uint64_t expected)
+{
+	struct bo bo = vttm_bo(target, .size = 3 * GiB, .alignment = 1 * GiB, .layout = layout,
+			       .domains = VRAM, .flags = DRM_VTTM_CREATE_UNCLEARED);
+	struct view view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
+	uint64_t faults = faults_of_touching(&view, false);
+
+	assert_entry_counts(&view, 3, 0, 0);
+	view_assert(&view, faults == expected, "%" PRIu64 " faults on %zu blocks, expected %"
+		    PRIu64, faults, count_blocks(&bo), expected);
+	fill(&view, BO_EVERY_BLOCK, expected);
+	assert_contents(&view, BO_EVERY_BLOCK, expected);
+	unmap(&view);
+	bo_destroy(&bo);
+}
+
+/**
+ * SUBTEST: three-gib
+ * Description: One fault maps 3 GiB of neighbouring blocks with three entries. Where the blocks are
+ *              aligned to 1 GiB but no neighbours, it takes three faults.
+ */
+static void test_three_gib(const struct target *target)
+{
+	target_require(target, bo_vram_size(target->fd) > 3 * GiB, "no room");
+	map_three_gib(target, DRM_VTTM_LAYOUT_ANY, 1);
+	map_three_gib(target, DRM_VTTM_LAYOUT_WORST, 3);
+}
+
+/**
+ * SUBTEST: caching-%s
+ * Description: Entries of every level that an object of %arg[1] can have are %arg[1].
+ *
+ * arg[1]:
+ *
+ * @vram:		VRAM, write-combined
+ * @tiny:		the second heap, uncached
+ * @gtt-cached:		GTT, cached
+ * @gtt-wc:		GTT, write-combined
+ * @gtt-uc:		GTT, uncached
+ * @system-cached:	system memory, cached
+ * @system-wc:		system memory, write-combined
+ * @system-uc:		system memory, uncached
+ */
+static const struct cache_mode {
+	const char *name, *cache;
+	uint32_t domain;
+	enum drm_vttm_caching caching;
+} cache_modes[] = {
+	{ "vram", "PWT", VRAM, DRM_VTTM_CACHED },
+	{ "tiny", "PCD", TINY, DRM_VTTM_CACHED },
+	{ "gtt-cached", "WB", GTT, DRM_VTTM_CACHED },
+	{ "gtt-wc", "PWT", GTT, DRM_VTTM_WRITE_COMBINED },
+	{ "gtt-uc", "PCD", GTT, DRM_VTTM_UNCACHED },
+	{ "system-cached", "WB", SYSTEM, DRM_VTTM_CACHED },
+	{ "system-wc", "PWT", SYSTEM, DRM_VTTM_WRITE_COMBINED },
+	{ "system-uc", "PCD", SYSTEM, DRM_VTTM_UNCACHED },
+};
+
+static void test_caching(const struct target *target, const void *member)
+{
+	const struct cache_mode *mode = member;
+	uint64_t size = mode->domain == VRAM ? size_of_all_levels(target) : 4 * MiB + 4 * KiB;
+	struct bo bo = vttm_bo(target, .size = size, .domains = mode->domain,
+			       .caching = mode->caching, .flags = DRM_VTTM_CREATE_UNCLEARED);
+
+	if (mode->domain & (GTT | SYSTEM))
+		require_room_outside(target, size);
+	for (int value = HUGE_NONE; value <= HUGE_PUD; value++) {
+		struct view view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
+		int largest = size > GiB ? value : value ? HUGE_PMD : HUGE_NONE;
+		struct bo_levels found;
+
+		set_huge_faults(value);
+		faults_of_touching(&view, false);
+		found = levels_of(&view);
+		view_assert(&view, found.mapped == size && !!found.pud == (largest == HUGE_PUD) &&
+			    !!found.pmd == (largest != HUGE_NONE) && found.pte, "%" PRIu64
+			    " pud, %" PRIu64 " pmd, %" PRIu64 " pte with the switch at %d",
+			    found.pud, found.pmd, found.pte, value);
+		view_assert(&view, !strcmp(found.cache, mode->cache), "cache mode %s, expected %s"
+			    " (with the switch at %d)", found.cache, mode->cache, value);
+		fill(&view, view_step(&view), value);
+		assert_contents_read(target, &bo, view_step(&view), value);
+		unmap(&view);
+	}
+}
+
+static const struct subtest subtests[] = {
+	{ "blocks-%s", "Exactly the entries that blocks and address allow",
+	  .on = is_vttm, .test_member = test_layout, FAMILY(layouts) },
+	{ "blocks-holes", "An object in the holes that others have left",
+	  test_holes, .on = is_vttm },
+	{ "three-gib", "One fault maps 3 GiB", test_three_gib, .on = is_vttm },
+	{ "caching-%s", "The right cache mode at every level",
+	  .on = is_vttm, .test_member = test_caching, FAMILY(cache_modes) },
+};
+
+int igt_main()
+{
+	run_test(subtests);
+}

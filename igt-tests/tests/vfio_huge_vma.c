@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: MIT
+/*
+ * 1 GiB entries that vfio-pci made, and everything that user space can do to
+ * their VMA. Unmodified 7.3 oopses, warns or prints "bad pud" in most of these;
+ * no GPU is needed, only an ivshmem-plain device with a BAR of 2 GiB.
+ */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <linux/vfio.h>
+
+#include "pci.h"
+#include "vma_ops.h"
+
+/**
+ * TEST: vfio huge vma
+ * Category: Core
+ * Mega feature: General Core features
+ * Sub-category: Memory management tests
+ * Description: VMA operations on 1 GiB entries of a vfio-pci mapping keep the
+ *	kernel alive, the contents right and the rest of the mapping in place
+ *
+ * SUBTEST: munmap-%s
+ * Description: munmap() of %arg[1]
+ *
+ * SUBTEST: mprotect-read-%s
+ * Description: mprotect(PROT_READ) of %arg[1]
+ *
+ * SUBTEST: mprotect-none-%s
+ * Description: mprotect(PROT_NONE) of %arg[1], and back
+ *
+ * SUBTEST: madvise-random-%s
+ * Description: madvise(MADV_RANDOM) of %arg[1]
+ *
+ * SUBTEST: madvise-dontfork-%s
+ * Description: madvise(MADV_DONTFORK) of %arg[1]
+ *
+ * SUBTEST: madvise-nohugepage-%s
+ * Description: madvise(MADV_NOHUGEPAGE) of %arg[1]
+ *
+ * SUBTEST: mremap-%s
+ * Description: mremap() of %arg[1] to an address that is congruent to its offset
+ *
+ * SUBTEST: mremap-%s-to-4k
+ * Description: mremap() of %arg[1] to an address where only 4 KiB entries fit
+ *
+ * arg[1]:
+ *
+ * @page:	one page inside the first entry, off every 2 MiB boundary
+ * @2m:		an aligned 2 MiB part of the first entry
+ * @entry:	exactly the first of two entries
+ * @across:	the upper half of the first entry and the lower half of the
+ *		second, both cut off every 2 MiB boundary
+ *
+ * SUBTEST: mremap-whole-to-2m
+ * Description: Moved as a whole to a 2 MiB boundary, it comes back as 2 MiB entries
+ *
+ * SUBTEST: mremap-whole
+ * Description: Moved as a whole to a 1 GiB boundary, the entries move as they are
+ *
+ * SUBTEST: split-%s
+ * Description: A border around %arg[1] costs the entries that it cuts and no others, each of them
+ *		is replaced by the 512 that map the same, and using them takes no fault
+ *
+ * SUBTEST: read-while-split
+ * Description: Threads that read all the time never miss what is split beside them
+ *
+ * SUBTEST: look
+ * Description: Reading smaps, numa_maps and pagemap, and mincore(), split nothing
+ *
+ * SUBTEST: fork-after-split
+ * Description: A child inherits the split mapping; writes go both ways
+ *
+ * SUBTEST: split-in-child
+ * Description: A child splits its copy of an entry; the parent's stays whole
+ *
+ * SUBTEST: exit-after-split
+ * Description: A process exits with an entry split and nothing touched again
+ *
+ * SUBTEST: munmap-while-none
+ * Description: munmap() of one page inside an entry that is not accessible, which the rest is
+ *		again afterwards
+ *
+ * SUBTEST: mremap-while-none
+ * Description: Entries that are not accessible move as they are
+ *
+ * SUBTEST: fork-while-none
+ * Description: A child inherits entries that are not accessible, and can have access again
+ */
+
+IGT_TEST_DESCRIPTION("VMA operations on 1 GiB entries of a vfio-pci mapping");
+
+#define BAR_SIZE	(2 * GiB)
+
+static const struct cut {
+	const char *name;
+	struct part part;
+	struct bo_levels split;	/* entries of the whole mapping, with borders around the part */
+} cuts[] = {
+	{ "page", { GiB / 2 + 4 * KiB, 4 * KiB }, { .pud = 1, .pmd = 511, .pte = 512 } },
+	{ "2m", { GiB / 2, 2 * MiB }, { .pud = 1, .pmd = 512 } },
+	{ "entry", { 0, GiB }, { .pud = 2 } },
+	{ "across", { GiB / 2 + 4 * KiB, GiB + 4 * KiB }, { .pmd = 2 * 511, .pte = 2 * 512 } },
+};
+
+/* A page inside the first entry, and what is before and behind it */
+#define PAGE_PART	(cuts[0].part)
+#define PAGE_END	(PAGE_PART.offset + PAGE_PART.length)
+
+/* The BAR looks like a VRAM object that begins at a 1 GiB boundary, so ttm_huge.h applies. */
+static struct bo bar = { .size = BAR_SIZE, .placement = BO_VRAM };
+static int group, container, log_fd;
+
+static void open_bar(void)
+{
+	struct vfio_region_info info = {
+		.argsz = sizeof(info),
+		.index = VFIO_PCI_BAR2_REGION_INDEX,
+	};
+	struct pci_address device = pci_memory(BAR_SIZE);
+
+	group = open_vfio_group(&device);
+	container = open("/dev/vfio/vfio", O_RDWR);
+	igt_assert_fd(container);
+	igt_assert_eq(ioctl(group, VFIO_GROUP_SET_CONTAINER, &container), 0);
+	igt_assert_eq(ioctl(container, VFIO_SET_IOMMU, VFIO_NOIOMMU_IOMMU), 0);
+
+	bar.fd = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, device.name);
+	igt_assert_fd(bar.fd);
+	igt_assert_eq(ioctl(bar.fd, VFIO_DEVICE_GET_REGION_INFO, &info), 0);
+	bar.offset = info.offset;
+
+	log_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+	igt_assert_fd(log_fd);
+	note_kernel_warnings();
+}
+
+static struct view map_bar(const struct target *target)
+{
+	lseek(log_fd, 0, SEEK_END);
+	return map_at(target, &bar, GiB, 0);
+}
+
+static struct view map_bar_filled(const struct target *target)
+{
+	struct view view = map_bar(target);
+
+	fill(&view, BO_EVERY_BLOCK, 1);
+	touch_levels(&view, false, HUGE_PUD);
+	return view;
+}
+
+/* That a "bad pud" was found is only a message: the entry is gone and nothing else shows it. */
+static void check_log(void)
+{
+	char record[2048];
+	ssize_t len;
+
+	while ((len = read(log_fd, record, sizeof(record) - 1)) >= 0 || errno == EPIPE) {
+		record[len < 0 ? 0 : len] = '\0';
+		igt_assert_f(!strstr(record, ": bad p") && !strstr(record, "WARNING: "),
+			     "the kernel says %s\n", record);
+	}
+}
+
+static void finish(struct view *view)
+{
+	unmap(view);
+	check_log();
+}
+
+/* Whole entries, and the contents of @seed */
+static void assert_whole(const struct view *view, uint64_t seed)
+{
+	assert_levels(view, HUGE_PUD);
+	assert_contents(view, BO_EVERY_BLOCK, seed);
+}
+
+static void assert_split(const struct view *view, const struct bo_levels *expected)
+{
+	assert_entry_counts(view, expected->pud, expected->pmd, expected->pte);
+}
+
+/* MADV_RANDOM splits the VMA and changes no entry by itself. */
+static void test_split(const struct target *target, const void *member)
+{
+	const struct cut *cut = member;
+	struct view view = map_bar_filled(target);
+	uint64_t faults;
+
+	igt_assert_eq(madvise(view.addr + cut->part.offset, cut->part.length, MADV_RANDOM), 0);
+	assert_split(&view, &cut->split);
+	faults = bo_faults();
+	assert_contents(&view, BO_EVERY_BLOCK, 1);
+	fill(&view, BO_EVERY_BLOCK, 2);
+	assert_contents(&view, BO_EVERY_BLOCK, 2);
+	igt_assert_eq(bo_faults() - faults, 0);
+	assert_split(&view, &cut->split);
+	finish(&view);
+}
+
+struct reader {
+	const struct view *view;
+	atomic_bool stop;
+	atomic_int wrong;	/* words that did not hold the pattern */
+	atomic_int rounds;
+};
+
+static void *read_on(void *data)
+{
+	struct reader *reader = data;
+	const struct view *view = reader->view;
+
+	while (!atomic_load(&reader->stop)) {
+		if (bo_check(view->addr, view->first, view->length, BO_EVERY_BLOCK, 1) >= 0)
+			atomic_fetch_add(&reader->wrong, 1);
+		atomic_fetch_add(&reader->rounds, 1);
+	}
+	return NULL;
+}
+
+static void test_read_while_split(const struct target *target)
+{
+	for (int i = 0; i < 8; i++) {
+		struct view view = map_bar_filled(target);
+		struct reader reader = { .view = &view };
+		uint64_t faults = bo_faults();
+		pthread_t thread[2];
+
+		for (size_t t = 0; t < ARRAY_SIZE(thread); t++)
+			igt_assert_eq(pthread_create(&thread[t], NULL, read_on, &reader), 0);
+		/* Each advice cuts one more entry of 2 MiB, the first two one of 1 GiB as well. */
+		for (int n = 0; n < 64 || atomic_load(&reader.rounds) < 4; n++) {
+			char *page = view.addr + n % 2 * GiB + n / 2 % 500 * 2 * MiB + 4 * KiB;
+
+			igt_assert_eq(madvise(page, 4 * KiB, MADV_RANDOM), 0);
+		}
+		atomic_store(&reader.stop, true);
+		for (size_t t = 0; t < ARRAY_SIZE(thread); t++)
+			igt_assert_eq(pthread_join(thread[t], NULL), 0);
+		igt_assert_eq(atomic_load(&reader.wrong), 0);
+		igt_info("%d rounds, %" PRIu64 " faults\n", atomic_load(&reader.rounds),
+			 bo_faults() - faults);
+		finish(&view);
+	}
+}
+
+static void test_look(const struct target *target)
+{
+	struct view view = map_bar_filled(target);
+	unsigned char *vec = malloc(BAR_SIZE / BO_PTE_SIZE);
+	uint64_t word;
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+
+	read_maps();
+	igt_assert_fd(pagemap);
+	igt_assert_eq(pread(pagemap, &word, sizeof(word),
+			    (uintptr_t)view.addr / BO_PTE_SIZE * sizeof(word)), sizeof(word));
+	close(pagemap);
+	igt_assert(vec);
+	igt_assert_eq(mincore(view.addr, BAR_SIZE, vec), 0);
+	for (size_t i = 0; i < BAR_SIZE / BO_PTE_SIZE; i++)
+		igt_assert_eq(vec[i] & 1, 1);
+	free(vec);
+	assert_entry_counts(&view, 2, 0, 0);
+	finish(&view);
+}
+
+static void test_fork_after_split(const struct target *target)
+{
+	struct view view = map_bar_filled(target), left = sub_view(&view, 0, PAGE_PART.offset);
+	char *page = view.addr + PAGE_PART.offset;
+
+	igt_assert_eq(mprotect(page, PAGE_PART.length, PROT_READ), 0);
+	assert_contents(&view, BO_EVERY_BLOCK, 1);
+
+	igt_fork(child, 1) {
+		assert_contents(&view, BO_EVERY_BLOCK, 1);
+		igt_assert_eq(signal_of_write(page), SIGSEGV);
+		fill(&left, BO_EVERY_BLOCK, 2);
+	}
+	igt_waitchildren();
+
+	assert_contents(&left, BO_EVERY_BLOCK, 2);
+	finish(&view);
+}
+
+static void test_split_in_child(const struct target *target)
+{
+	struct view view = map_bar_filled(target), left = sub_view(&view, 0, PAGE_PART.offset);
+
+	igt_fork(child, 1) {
+		assert_levels(&view, HUGE_PUD);
+		igt_assert_eq(munmap(view.addr + PAGE_PART.offset, PAGE_PART.length), 0);
+		touch_levels(&left, false, HUGE_PUD);
+	}
+	igt_waitchildren();
+
+	assert_whole(&view, 1);
+	finish(&view);
+}
+
+static void test_exit_after_split(const struct target *target)
+{
+	struct view view = map_bar_filled(target);
+
+	igt_fork(child, 1)
+		igt_assert_eq(mprotect(view.addr + PAGE_PART.offset, PAGE_PART.length,
+				       PROT_NONE), 0);
+	igt_waitchildren();
+
+	assert_whole(&view, 1);
+	finish(&view);
+}
+
+static void allow(const struct view *view, bool access)
+{
+	igt_assert_eq(mprotect(view->addr, view->length,
+			       access ? PROT_READ | PROT_WRITE : PROT_NONE), 0);
+	igt_assert_eq(signal_of_read(view->addr), access ? 0 : SIGSEGV);
+}
+
+static void test_munmap_while_none(const struct target *target)
+{
+	struct view view = map_bar_filled(target);
+	struct view left = sub_view(&view, 0, PAGE_PART.offset);
+	struct view right = sub_view(&view, PAGE_END, BAR_SIZE - PAGE_END);
+
+	allow(&view, false);
+	igt_assert_eq(munmap(view.addr + PAGE_PART.offset, PAGE_PART.length), 0);
+	allow(&left, true);
+	allow(&right, true);
+	assert_contents(&left, BO_EVERY_BLOCK, 1);
+	assert_contents(&right, BO_EVERY_BLOCK, 1);
+	igt_assert_eq(signal_of_read(view.addr + PAGE_PART.offset), SIGSEGV);
+	finish(&view);
+}
+
+static void test_mremap_while_none(const struct target *target)
+{
+	struct view view = map_bar_filled(target), moved = view;
+
+	allow(&view, false);
+	moved.addr = free_address(BAR_SIZE, GiB, 0);
+	igt_assert(mremap(view.addr, BAR_SIZE, BAR_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+			  moved.addr) == moved.addr);
+	igt_assert_eq(signal_of_read(moved.addr), SIGSEGV);
+	allow(&moved, true);
+	assert_whole(&moved, 1);
+	finish(&moved);
+}
+
+static void test_fork_while_none(const struct target *target)
+{
+	struct view view = map_bar_filled(target);
+
+	allow(&view, false);
+	igt_fork(child, 1) {
+		allow(&view, true);
+		assert_whole(&view, 1);
+		fill(&view, BO_EVERY_BLOCK, 2);
+	}
+	igt_waitchildren();
+	igt_assert_eq(signal_of_read(view.addr), SIGSEGV);
+	allow(&view, true);
+	assert_whole(&view, 2);
+	finish(&view);
+}
+
+static void move_part(const struct target *target, struct part part, uint64_t skew)
+{
+	struct view view = map_bar(target);
+
+	check_mremap(&view, HUGE_PUD, part, skew);
+	check_log();
+}
+
+static void test_mremap(const struct target *target, const void *member)
+{
+	move_part(target, ((const struct cut *)member)->part, 0);
+}
+
+static void test_mremap_to_4k(const struct target *target, const void *member)
+{
+	move_part(target, ((const struct cut *)member)->part, 4 * KiB);
+}
+
+static void test_mremap_whole(const struct target *target)
+{
+	move_part(target, (struct part){ 0, BAR_SIZE }, 0);
+}
+
+static void test_mremap_whole_to_2m(const struct target *target)
+{
+	move_part(target, (struct part){ 0, BAR_SIZE }, 2 * MiB);
+}
+
+static const struct subtest subtests[] = {
+	{ "mremap-%s", "mremap() of a part", .test_member = test_mremap, FAMILY(cuts) },
+	{ "mremap-%s-to-4k", "mremap() of a part to where only 4 KiB entries fit",
+	  .test_member = test_mremap_to_4k, FAMILY(cuts) },
+	{ "split-%s", "Borders around a part", .test_member = test_split, FAMILY(cuts) },
+	{ "read-while-split", "Reading what is split beside", .test = test_read_while_split },
+	{ "look", "Files in /proc and mincore()", .test = test_look },
+	{ "mremap-whole", "mremap() to a 1 GiB boundary", .test = test_mremap_whole },
+	{ "mremap-whole-to-2m", "mremap() to a 2 MiB boundary", .test = test_mremap_whole_to_2m },
+	{ "fork-after-split", "fork() of a split mapping", .test = test_fork_after_split },
+	{ "split-in-child", "A child splits its copy", .test = test_split_in_child },
+	{ "exit-after-split", "exit() of a child that has split", .test = test_exit_after_split },
+	{ "munmap-while-none", "munmap() without access", .test = test_munmap_while_none },
+	{ "mremap-while-none", "mremap() without access", .test = test_mremap_while_none },
+	{ "fork-while-none", "fork() without access", .test = test_fork_while_none },
+};
+
+int igt_main()
+{
+	static const struct target target = { .name = "vfio-bar", .placement = BO_VRAM };
+	const struct vma_op *op;
+
+	igt_fixture()
+		open_bar();
+
+	for (size_t i = 0; i < ARRAY_SIZE(cuts); i++) {
+		for_each_vma_op(op) {
+			igt_subtest_f("%s-%s", op->name, cuts[i].name) {
+				struct view view = map_bar(&target);
+
+				check_vma_op(&view, HUGE_PUD, op, cuts[i].part);
+				check_log();
+			}
+		}
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(subtests); i++)
+		run_subtest_on(&target, &subtests[i]);
+
+	igt_fixture() {
+		close(bar.fd);
+		close(container);
+		close(group);
+		close(log_fd);
+	}
+}
