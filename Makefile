@@ -171,6 +171,14 @@ selftests: tree
 check: debug-kernel tests selftests $(root)
 	@igt-tests/run/check $(tree)/.debug/arch/x86/boot/bzImage '$(T)'
 
+# What an IGT tree is built with
+igt_packages := libcairo2-dev libdrm-dev libdw-dev libglib2.0-dev libkmod-dev libpci-dev \
+	libpciaccess-dev libpixman-1-dev libproc2-dev libudev-dev meson ninja-build zlib1g-dev
+
+check-igt:
+	@$(if $(IGT),guest/setup build-essential pkg-config $(igt_packages))
+	@igt-tests/run/check-igt "$(IGT)"
+
 # Reviewed like code: igt-tests/report/expected
 expect:
 	@igt-tests/report/summary --write results/check igt-tests/report/expected

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Runs a fuzzer, as a user without rights, on buffer objects of all cards and on a PCI BAR, by way
- * of sysfs and of vfio: mapped.so, from this program's folder, puts them where the fuzzer thinks its
- * own memory is. Meanwhile objects are pushed out of VRAM and the switch is turned. Fails if the
+ * of sysfs and of vfio: mapped.so, from this program's folder, puts them where the fuzzer expects
+ * its own memory. Meanwhile objects are pushed out of VRAM and the switch is turned. Fails if the
  * fuzzer has not got at each of these, or has left something behind.
  */
 #define _GNU_SOURCE
@@ -44,7 +44,7 @@
 
 static const char usage[] =
 	"usage: fuzz [--beside PID] SECONDS COMMAND...\n"
-	"  --beside PID  no longer than this test runs, which moves objects and turns the switch itself\n";
+	"  --beside PID  no longer than this test runs; it moves objects and turns the switch itself\n";
 
 struct fuzzer {
 	const char *name;

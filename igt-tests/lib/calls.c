@@ -51,7 +51,10 @@ static int advise(char *addr, size_t length, int advice)
 	return error_of(madvise(addr, length, advice));
 }
 
-/* Both halves of it at once, for a process that is this one by chance */
+/*
+ * Both halves of it at once, for a process that is this one by chance. Not for advice that changes a
+ * flag: the first half would become a VMA of its own, and these are never merged again.
+ */
 static int advise_process(char *addr, size_t length, int advice)
 {
 	size_t half = length / 2 / PAGE * PAGE;
@@ -115,7 +118,7 @@ static int duplicate(char *addr, size_t length, int flags)
 
 static int leave_behind(char *addr, size_t length, int flags)
 {
-	return error_of_map(mremap(addr, length, length, flags));
+	return error_of_map(mremap(addr, length, length, flags, NULL));
 }
 
 /* To give rights along is not allowed. */
@@ -199,7 +202,7 @@ static int register_fault(char *addr, size_t length, int mode)
 
 	if (fd < 0)
 		return errno;
-	error = ioctl(fd, UFFDIO_API, &api) ? EPROTO : error_of(ioctl(fd, UFFDIO_REGISTER, &range));
+	error = ioctl(fd, UFFDIO_API, &api) ? ENOSYS : error_of(ioctl(fd, UFFDIO_REGISTER, &range));
 	close(fd);
 	return error;
 }
@@ -275,7 +278,7 @@ const struct call calls[] = {
 	ADVICE(MADV_POPULATE_WRITE, .expected = EINVAL),
 	ADVICE(MADV_GUARD_INSTALL, .expected = EINVAL),
 	ADVICE(MADV_GUARD_REMOVE, .expected = EINVAL),
-	BY_PROCESS(MADV_NORMAL, .expected = 0),
+	BY_PROCESS(MADV_KEEPONFORK, .expected = 0),
 	BY_PROCESS(MADV_WILLNEED, .expected = 0),
 	BY_PROCESS(MADV_DONTNEED, .expected = EINVAL),
 	BY_PROCESS(MADV_PAGEOUT, .expected = EINVAL),

@@ -2,7 +2,7 @@
 /*
  * System calls that take addresses, made on a shared mapping of pfns (VM_PFNMAP, VM_IO and
  * VM_DONTEXPAND, as those of TTM's objects), and what Linux 7.3 answers. None of them changes what
- * the mapping holds, or the rights to it.
+ * the mapping holds, or the rights to it, and what was one VMA, or a part of it, is one afterwards.
  */
 #ifndef CALLS_H
 #define CALLS_H

@@ -187,7 +187,8 @@ static void close_vfio_files(void)
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 		length = readlink(path, target, sizeof(target) - 1);
 		target[length < 0 ? 0 : length] = '\0';
-		if (strstr(target, "vfio"))
+		if (strstr(target, "/dev/vfio/") == target ||
+		    strstr(target, "anon_inode:[vfio") == target)
 			close(fd);
 	}
 }
@@ -216,6 +217,7 @@ static int try_vfio_group(const struct pci_address *device)
 {
 	char driver[32], group[32], path[64];
 
+	errno = 0;
 	read_link(device, "driver", driver, sizeof(driver));
 	read_link(device, "iommu_group", group, sizeof(group));
 	if (strcmp(driver, "vfio-pci") || !group[0])
@@ -235,6 +237,8 @@ int open_vfio_group(const struct pci_address *device)
 	group = try_vfio_group(device);
 	if (group >= 0)
 		return group;
+	igt_require_f(errno != EBUSY, "%s: a vfio group in use, by a virtual machine perhaps\n",
+		      device->name);
 
 	read_link(device, "driver", lent.driver, sizeof(lent.driver));
 	igt_assert(read_value(file_of(device, "driver_override").text, lent.override,

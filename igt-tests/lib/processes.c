@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 

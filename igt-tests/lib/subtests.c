@@ -16,6 +16,8 @@ static void run_test_on(const struct target *target, const struct subtest *subte
 		subtest->test_member(target, member);
 	else
 		subtest->test(target);
+	/* The end of objects and mappings may make it warn as well. */
+	close_targets();
 	assert_no_kernel_warning(target->name);
 }
 

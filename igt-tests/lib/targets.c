@@ -96,7 +96,7 @@ void unmap_files(const char *name)
 	fclose(f);
 }
 
-static void close_targets(void)
+void close_targets(void)
 {
 	/* What a failed or skipped subtest has left mapped keeps its objects alive. */
 	unmap_files(" /dev/dri/card");
@@ -109,10 +109,11 @@ static void restore_all(int sig)
 {
 	(void)sig;
 	restore_knobs();
-	close_targets();
-	plug_in_again();
 	if (saved_switch >= 0)
 		bo_set_huge_faults(saved_switch);
+	/* Last, as it can fail. */
+	close_targets();
+	plug_in_again();
 }
 
 void ttm_huge_init(void)
@@ -327,7 +328,7 @@ uint64_t size_of_all_levels(const struct target *target)
 {
 	uint64_t small = 2 * BO_PMD_SIZE + BO_PTE_SIZE, large = BO_PUD_SIZE + small;
 
-	if (has_1g_entries() && target->placement == BO_VRAM && large <= bo_max_size(target->fd, BO_VRAM) &&
+	if (has_1g_entries() && on_vram(target) && large <= bo_max_size(target->fd, BO_VRAM) &&
 	    large <= bo_vram_size(target->fd) / 2)
 		return large;
 	return small;

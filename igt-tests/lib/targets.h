@@ -47,6 +47,8 @@ const struct target *target_next(const struct target *target);
 #define for_each_target(t)	for ((t) = target_next(NULL); (t); (t) = target_next(t))
 /* Unmaps everything that this process maps of files whose names contain @name. */
 void unmap_files(const char *name);
+/* Closes all cards, with nothing of any left mapped. */
+void close_targets(void);
 /* Closes the target's card, with which its objects end, or opens it anew. */
 void target_close(const struct target *target);
 void target_reopen(const struct target *target);

@@ -4,7 +4,7 @@
 #define TTM_HUGE_H
 
 #include "kernel.h"
-#include "memory.h"
+#include "moves.h"
 #include "pci.h"
 #include "processes.h"
 #include "subtests.h"

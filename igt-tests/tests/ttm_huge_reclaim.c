@@ -136,8 +136,8 @@ static void test_limit(const struct target *target)
 		assert_others_gone(views, i, i);
 	}
 	for (int i = 0; i < CROWD; i++) {
-		check_view(&views[i], HUGE_PUD, BO_EVERY_PAGE, i);
-		fill(&views[i], BO_EVERY_PAGE, CROWD + i);
+		assert_contents(&views[i], BO_EVERY_PAGE, i);
+		touch_and_fill(&views[i], CROWD + i);
 		assert_others_gone(views, i, CROWD);
 	}
 	restore_knobs();

@@ -135,8 +135,8 @@ static struct reaction measure_handlers(const struct view *view)
 	while (!busy->over) {
 		uint64_t from = now_ns(), wait;
 
-		longest_gap = 0;
 		last_tick = from;
+		longest_gap = 0;
 		(void)*(volatile char *)view->addr;
 		note_tick(SIGALRM);
 		wait = last_tick - from;

@@ -176,13 +176,15 @@ static void test_return(const struct target *target)
  */
 static void test_new(const struct target *target)
 {
+	const struct bo *bo;
 	struct view view;
 
 	suspend_and_resume(target);
-	view = new_filled(target, SMALL, 1);
-	assert_where(target, view.bo, target->placement);
+	bo = target_new_bo(target, SMALL);
+	assert_where(target, bo, target->placement);
+	view = map_filled(target, bo, 1);
 	assert_contents(&view, view_step(&view), 1);
-	assert_contents_read(target, view.bo, view_step(&view), 1);
+	assert_contents_read(target, bo, view_step(&view), 1);
 }
 
 /**

@@ -141,6 +141,7 @@ static void test_plugged_in(const struct target *target)
 	igt_assert_eq(count_handlers(target), handlers);
 	view = new_filled(target, size_of_all_levels(target), 2);
 	assert_contents(&view, view_step(&view), 2);
+	unmap(&view);
 }
 
 static const struct subtest subtests[] = {

@@ -7,11 +7,11 @@
  * Functionality: mmap
  * Description: Faults on objects that are in use for a while.
  */
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/time.h>
-#include <sys/wait.h>
 
 #include "vttm_ops.h"
 
@@ -21,10 +21,7 @@ IGT_TEST_DESCRIPTION("Huge page-table entries for objects in use");
 
 static int64_t now_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
+	return now_ns() / 1000000;
 }
 
 /* From now on, which is returned. */
@@ -150,12 +147,8 @@ static void note_signal(int sig)
 /* SIGALRM after @ms, once. System calls are not restarted. */
 static void signal_in(unsigned int ms)
 {
-	struct sigaction action = { .sa_handler = note_signal };
-	struct itimerval timer = { .it_value.tv_usec = ms * 1000 };
-
 	signalled = 0;
-	igt_assert_eq(sigaction(SIGALRM, &action, NULL), 0);
-	igt_assert_eq(setitimer(ITIMER_REAL, &timer, NULL), 0);
+	set_alarm(ms * UINT64_C(1000000), 0, note_signal);
 }
 
 /**
@@ -168,8 +161,8 @@ static void test_busy_signal(const struct target *target)
 	struct view view = busy_view(target);
 	struct drm_vttm_move args = { .handle = view.bo->handle, .domain = SYSTEM };
 	int64_t start = busy(&view, 3000);
-	int status, ret;
 	pid_t pid;
+	int ret;
 
 	signal_in(200);
 	read_byte(&view);
@@ -189,14 +182,13 @@ static void test_busy_signal(const struct target *target)
 	map_anew(&view);
 	start = busy(&view, 10000);
 	pid = fork();
+	igt_assert(pid >= 0);
 	if (!pid) {
 		read_byte(&view);
 		_exit(0);
 	}
 	usleep(200 * 1000);
-	kill(pid, SIGKILL);
-	igt_assert_eq(waitpid(pid, &status, 0), pid);
-	igt_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	kill_child(pid);
 	assert_took(&view, "the end of a killed process", now_ms() - start, 0, 8000);
 }
 

@@ -60,14 +60,9 @@ static void check_dummy(const struct view *view)
  * @1:	2 MiB
  * @2:	1 GiB
  */
-static const struct huge_faults {
-	const char *name;
-	int value;
-} values[] = { { "0", HUGE_NONE }, { "1", HUGE_PMD }, { "2", HUGE_PUD } };
-
 static void test_unplug(const struct target *target, const void *member)
 {
-	const struct huge_faults *switched = member;
+	const struct switch_value *switched = member;
 	struct pci_address device = pci_address(target);
 	struct turns turns;
 
@@ -130,7 +125,7 @@ static void test_unplug_fork(const struct target *target)
 
 static const struct subtest subtests[] = {
 	{ "unplug-%s", "The device goes while it is in use",
-	  .on = is_vttm, .test_member = test_unplug, FAMILY(values) },
+	  .on = is_vttm, .test_member = test_unplug, FAMILY(switch_values) },
 	{ "unplug-fork", "The device goes while parent and child use it",
 	  test_unplug_fork, .on = is_vttm },
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 #define _GNU_SOURCE 1
-#include "memory.h"
+#include "moves.h"
 
 #include <errno.h>
 #include <limits.h>

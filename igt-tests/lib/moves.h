@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Memory of objects that moves, or is taken away. */
-#ifndef MEMORY_H
-#define MEMORY_H
+#ifndef MOVES_H
+#define MOVES_H
 
 #include "views.h"
 
