@@ -28,7 +28,7 @@ cflags = -DVERSION='"$(version)"' -std=gnu11 -O2 -Wall -Wextra -Iuserspace/bo -I
 	$(shell pkg-config --cflags libdrm)
 
 .PHONY: help setup setup-clients tree patches kernel debug-kernel base-kernel root shell demo baseline bench pictures check \
-	check-configs check-igt check-pae check-static check-without expect soak upstream-baseline clients tests \
+	check-configs check-igt check-pae check-static check-without expect soak soak-options upstream-baseline clients tests \
 	selftests install docs clean
 
 help:
@@ -45,8 +45,8 @@ help:
 	@echo "                   or PATCHES=each for one configuration after each patch"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
 	@echo "make soak          threads and moving objects for 10 minutes, random operations for an hour,"
-	@echo "                   under KASAN; SOAK=SECONDS for each of four targets, MODEL=SECONDS for each"
-	@echo "                   of two, SEED=N"
+	@echo "                   fuzzers for half an hour, under KASAN; SOAK=SECONDS for each of four targets,"
+	@echo "                   MODEL=SECONDS for each of two, FUZZ=SECONDS for each of three, SEED=N"
 	@echo "make check-static  series applies, checkpatch, patches match the tree, shellcheck"
 	@echo "make shell         a prompt in the guest; KERNEL=debug|plain|base (default plain)"
 	@echo "make tree          get Linux 7.3 and apply the series"
@@ -78,7 +78,8 @@ kernel: tree
 	@guest/kernel $(tree) .plain guest/kernel.config guest/peers.config guest/series.config $(FRAGMENTS)
 
 debug-kernel: tree
-	@guest/kernel $(tree) .debug guest/kernel.config guest/series.config guest/debug.config $(FRAGMENTS)
+	@guest/kernel $(tree) .debug guest/kernel.config guest/series.config guest/debug.config \
+		guest/calls.config $(FRAGMENTS)
 
 base-kernel: tree
 	@guest/tree base $(tree) $(base)
@@ -169,7 +170,7 @@ selftests: tree
 	@igt-tests/run/selftests $(tree) build/selftests
 
 check: debug-kernel tests selftests $(root)
-	@igt-tests/run/check $(tree)/.debug/arch/x86/boot/bzImage '$(T)'
+	@igt-tests/run/check $(tree)/.debug/arch/x86/boot/bzImage "$$T"
 
 # What an IGT tree is built with
 igt_packages := libcairo2-dev libdrm-dev libdw-dev libglib2.0-dev libkmod-dev libpci-dev \
@@ -186,24 +187,28 @@ expect:
 check-without: debug-kernel tests $(root)
 	@igt-tests/run/check-without $(tree) $(T)
 
-# Seconds for each target: two qxl and two vttm, and two vttm. SEED=N repeats a run.
-SOAK ?= 150
-MODEL ?= 1800
-soak: tree tests $(root)
+fuzz := build/fuzz/fuzz build/fuzz/mapped.so
+build/fuzz/fuzz: igt-tests/fuzz/fuzz.c igt-tests/fuzz/fuzz.h $(bo) $(headers)
+	@mkdir -p build/fuzz
+	gcc $(cflags) -o $@ $< $(bo) $(shell pkg-config --libs libdrm)
+
+build/fuzz/mapped.so: igt-tests/fuzz/mapped.c igt-tests/fuzz/fuzz.h $(bo) $(headers)
+	@mkdir -p build/fuzz
+	gcc $(cflags) -fPIC -shared -o $@ $< $(bo) $(shell pkg-config --libs libdrm)
+
+# Seconds of stress for each of four targets, of the model for each of two, of each of three fuzzers.
+# SEED=N repeats a run of the first two. All are in the environment, as what is given to make is.
+soak-options:
+	@igt-tests/run/soak --check
+
+soak: soak-options tree tests $(fuzz) $(root)
 	@guest/kernel $(tree) .kasan guest/kernel.config guest/series.config guest/debug.config \
 		guest/kasan.config $(FRAGMENTS)
-	@mkdir -p results/soak && cp build/tests/ttm_huge_stress build/tests/ttm_huge_model results/soak
-# Four levels of page tables, as KASAN is wrong about the address of what an early interrupt
-# touches while the kernel finds out that the CPU has five.
-	@guest/run --vttm --mem 6144 --cpu max,-la57 --timeout $$((5 * $(SOAK) + 3 * $(MODEL) + 1800)) \
-		--share results/soak --kernel $(tree)/.kasan/arch/x86/boot/bzImage -- sh -c \
-		'./ttm_huge_stress --seconds $(SOAK) $(if $(SEED),--seed $(SEED)) && \
-		./ttm_huge_model --seconds $(MODEL) $(if $(SEED),--seed $(SEED))'
-	@grep -aE 'touches|seeds' results/soak/output
+	@igt-tests/run/soak $(tree)/.kasan/arch/x86/boot/bzImage
 
 # What upstream's tests say without the series; to be written again for a new release.
 upstream-baseline: base-kernel tests selftests $(root)
-	@igt-tests/run/check --record $(base)/.plain/arch/x86/boot/bzImage
+	@RESULTS=results/upstream-baseline igt-tests/run/check --record $(base)/.plain/arch/x86/boot/bzImage
 
 # Compilers for the other architectures; on x86-64 gcc builds i386 too.
 cross := gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu gcc-s390x-linux-gnu

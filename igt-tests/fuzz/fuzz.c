@@ -44,7 +44,7 @@
 
 static const char usage[] =
 	"usage: fuzz [--beside PID] SECONDS COMMAND...\n"
-	"  --beside PID  no longer than this test runs; it moves objects and turns the switch itself\n";
+	"  --beside PID  no longer than this test runs, which moves objects itself\n";
 
 struct fuzzer {
 	const char *name;
@@ -421,8 +421,9 @@ static void report(const struct fuzzer *fuzzer, long seconds)
 {
 	const struct fuzz_state *state = fuzzer->state;
 
-	printf("fuzz: %s: %ld s, %d runs; BAR mapped %lu times through sysfs, %lu through vfio; no room for %lu\n",
-	       fuzzer->name, seconds, fuzzer->runs, state->sysfs.mappings, state->vfio.mappings,
+	printf("fuzz: %s: %ld s, %d runs; BAR mapped %lu times by sysfs, %lu by vfio\n",
+	       fuzzer->name, seconds, fuzzer->runs, state->sysfs.mappings, state->vfio.mappings);
+	printf("fuzz: %s: %lu times there was no room for an object\n", fuzzer->name,
 	       state->refused);
 	for (int i = 0; i < state->cards; i++) {
 		const struct fuzz_card *card = &state->card[i];
@@ -434,7 +435,7 @@ static void report(const struct fuzzer *fuzzer, long seconds)
 			    state->cards, bo_driver(card->fd));
 	}
 	if (!state->sysfs.mappings || !state->vfio.mappings)
-		die("%s has not mapped the BAR through both sysfs and vfio", fuzzer->name);
+		die("%s has not mapped the BAR by both sysfs and vfio", fuzzer->name);
 }
 
 /* What is known if nobody else uses the cards. */
@@ -445,9 +446,9 @@ static void report_counts(const struct fuzzer *fuzzer, const struct counts *befo
 
 	for (int i = 0; i < fuzzer->state->cards; i++)
 		faults += after->faults[i] - before->faults[i];
-	printf("fuzz: %s: %lu faults on objects; entries split: %lu of 1 GiB, %lu of 2 MiB; %lu moves\n",
-	       fuzzer->name, faults, split, after->split_pmds - before->split_pmds,
-	       fuzzer->moves);
+	printf("fuzz: %s: %lu faults on objects, %lu moves; split: %lu of 1 GiB, %lu of 2 MiB\n",
+	       fuzzer->name, faults, fuzzer->moves, split,
+	       after->split_pmds - before->split_pmds);
 	if (!faults)
 		die("%s took no fault on any object", fuzzer->name);
 	/* No memory but objects and BARs has these. */

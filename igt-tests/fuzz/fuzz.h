@@ -11,8 +11,8 @@
 #define FUZZ_STATE	"FUZZ_STATE"
 #define FUZZ_CARDS	16
 /*
- * A folder below the current one. For each file descriptor that the fuzzer may use as it likes there
- * is a file that has its number for a name; who opens that gets the other.
+ * A folder below the current one. For each file descriptor that the fuzzer may use there is a file
+ * that has its number for a name; opening that gives a copy of the descriptor.
  */
 #define FUZZ_VICTIMS	"victims"
 

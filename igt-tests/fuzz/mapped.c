@@ -87,7 +87,7 @@ static bool create(const struct fuzz_card *card, uint64_t call, uint64_t size, s
 	return !bo_create(card->fd, vram ? BO_VRAM : BO_SYSTEM, size, bo);
 }
 
-/* How much is mapped for a call that wants @length bytes, so that they are part of larger entries. */
+/* How much is mapped where @length bytes are wanted, so that they are part of larger entries. */
 static uint64_t whole_object(const struct fuzz_card *card, uint64_t call, uint64_t length)
 {
 	static const uint64_t sizes[] = { 2 * MiB, 4 * MiB, 6 * MiB + 4096 };
@@ -176,8 +176,8 @@ static void *map_instead(uint64_t call, void *addr, size_t asked, int prot, int 
 	flags &= fixed | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK;
 	flags |= MAP_SHARED;
 	/*
-	 * The first process keeps its mappings. Of others, which unmap no more than they know of, those
-	 * of a BAR may be larger, as that takes no memory.
+	 * The first process keeps its mappings. Others unmap no more than they know of; only those of
+	 * a BAR are larger then, as that takes no memory.
 	 */
 	if (larger && getpid() == first)
 		whole = bar ? GiB : whole_object(card, call, length);

@@ -52,8 +52,8 @@ static int advise(char *addr, size_t length, int advice)
 }
 
 /*
- * Both halves of it at once, for a process that is this one by chance. Not for advice that changes a
- * flag: the first half would become a VMA of its own, and these are never merged again.
+ * Both halves of it at once, for a process that is this one by chance. Not for advice that changes
+ * a flag: the first half would become a VMA of its own, and these are never merged again.
  */
 static int advise_process(char *addr, size_t length, int advice)
 {
