@@ -42,14 +42,18 @@ void evict(const struct view *view)
 	assert_where(view->target, view->bo, BO_SYSTEM);
 }
 
-void return_to_vram(const struct view *view)
+void return_in_use(const struct view *view)
 {
 	int ret = bo_return_to_vram(view->bo);
 
-	igt_require_f(ret != -EOPNOTSUPP, "%s: the driver moves nothing back to VRAM\n",
-		      view->target->name);
-	igt_assert_f(!ret, "%s: object of %" PRIu64 " KiB cannot return to VRAM: %s\n",
-		     view->target->name, view->bo->size / KiB, strerror(-ret));
+	target_require(view->target, ret != -EOPNOTSUPP,
+		       "the driver moves nothing back to VRAM");
+	view_assert(view, !ret, "it cannot return to VRAM: %s", strerror(-ret));
+}
+
+void return_to_vram(const struct view *view)
+{
+	return_in_use(view);
 	assert_unmapped(view);
 	assert_where(view->target, view->bo, BO_VRAM);
 }

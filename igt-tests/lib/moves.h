@@ -11,6 +11,8 @@
  */
 void evict(const struct view *view);
 void return_to_vram(const struct view *view);
+/* The same while others touch it, which may map it at once. */
+void return_in_use(const struct view *view);
 void assert_where(const struct target *target, const struct bo *bo, enum bo_placement expected);
 /* bo_vram_place(), which must find the object; @pieces may be NULL. */
 uint64_t vram_address(const struct target *target, const struct bo *bo, size_t *pieces);

@@ -8,20 +8,39 @@
 
 #include "igt.h"
 
-int number_option(const char *option, const char *text, unsigned int min, unsigned int max,
-		  unsigned int *value)
+const struct option *number_options(const struct number *numbers)
 {
-	unsigned long long number;
+	static struct option options[8];
+
+	for (size_t i = 0; numbers[i].name && i < ARRAY_SIZE(options) - 1; i++)
+		options[i] = (struct option){
+			.name = numbers[i].name,
+			.has_arg = required_argument,
+			.val = numbers[i].letter,
+		};
+	return options;
+}
+
+int parse_number(int opt, int index, void *numbers)
+{
+	const struct number *number = numbers;
+	unsigned long long value;
 	char *end;
 
-	errno = 0;
-	number = strtoull(text, &end, 0);
-	/* strtoull() takes signs and spaces, too. */
-	if (errno || !isdigit((unsigned char)*text) || *end || number < min || number > max) {
-		fprintf(stderr, "%s: %s must be a number from %u to %u, not '%s'\n",
-			igt_test_name(), option, min, max, text);
+	(void)index;
+	while (number->name && number->letter != opt)
+		number++;
+	if (!number->name)
 		return -2;	/* IGT_OPT_HANDLER_ERROR */
+
+	errno = 0;
+	value = strtoull(optarg, &end, 0);
+	/* strtoull() takes signs and spaces, too. */
+	if (errno || !isdigit((unsigned char)*optarg) || *end || !value || value > number->max) {
+		fprintf(stderr, "%s: --%s must be a number from 1 to %u, not '%s'\n",
+			igt_test_name(), number->name, number->max, optarg);
+		return -2;
 	}
-	*value = number;
+	*number->value = value;
 	return 0;
 }

@@ -3,11 +3,21 @@
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
+#include <getopt.h>
+
+/* --@name or -@letter N sets *@value to N, which is at least 1. An array ends with an empty one. */
+struct number {
+	const char *name;
+	int letter;
+	unsigned int max;
+	unsigned int *value;
+};
+
 /*
- * For the handler of igt_main_args(), which returns what this returns: *@value becomes the number
- * in @text. What is no number from @min to @max is refused in one line.
+ * For igt_main_args(): what getopt_long() needs for the array, and the handler, whose data is the
+ * array. What is no number from 1 to @max is refused in one line.
  */
-int number_option(const char *option, const char *text, unsigned int min, unsigned int max,
-		  unsigned int *value);
+const struct option *number_options(const struct number *numbers);
+int parse_number(int opt, int index, void *numbers);
 
 #endif

@@ -18,6 +18,14 @@ uint64_t now_ns(void)
 	return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
 }
 
+void *shared_memory(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	igt_assert(memory != MAP_FAILED);
+	return memory;
+}
+
 /*
  * Signals
  */
@@ -58,17 +66,34 @@ void catch_signals(void)
 	sigaction(SIGBUS, &action, NULL);
 }
 
-int signal_of_word(volatile uint64_t *word, bool write, uint64_t *value)
+int signal_of_copy(volatile uint64_t *to, const volatile uint64_t *from)
 {
 	int sig = sigsetjmp(signal_landing, 0);
 
-	if (sig)
-		return sig;
-	if (write)
-		*word = *value;
-	else
-		*value = *word;
-	return 0;
+	if (!sig)
+		*to = *from;
+	return sig;
+}
+
+static int result_of(ssize_t bytes)
+{
+	if (bytes < 0)
+		return -errno;
+	return bytes == sizeof(uint64_t) ? 0 : -EIO;
+}
+
+int signal_of_kernel_copy(const int pipe[2], volatile uint64_t *to, const volatile uint64_t *from)
+{
+	int ret = result_of(write(pipe[1], (const void *)from, sizeof(*from)));
+	uint64_t left;
+
+	if (!ret) {
+		ret = result_of(read(pipe[0], (void *)to, sizeof(*to)));
+		/* What the kernel could not put there is still in the pipe. */
+		if (ret == -EFAULT && read(pipe[0], &left, sizeof(left)) != sizeof(left))
+			return -EIO;
+	}
+	return ret == -EFAULT ? SIGSEGV : ret;
 }
 
 static int signal_of_access(volatile char *byte, bool write)
@@ -125,13 +150,6 @@ static int open_mem(pid_t pid, int flags)
 	fd = open(path, flags | O_CLOEXEC);
 	igt_assert_f(fd >= 0, "%s: %s\n", path, strerror(errno));
 	return fd;
-}
-
-static int result_of(ssize_t bytes)
-{
-	if (bytes < 0)
-		return -errno;
-	return bytes == sizeof(uint64_t) ? 0 : -EIO;
 }
 
 int read_mem(pid_t pid, const void *addr, uint64_t *word)
@@ -295,9 +313,7 @@ static void write_until(const volatile bool *stop, int process, const struct vie
 
 void start_writers(struct writers *writers, int processes, const struct view *views, int count)
 {
-	writers->stop = mmap(NULL, sizeof(*writers->stop), PROT_READ | PROT_WRITE,
-			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	igt_assert(writers->stop != MAP_FAILED);
+	writers->stop = shared_memory(sizeof(*writers->stop));
 	igt_fork(child, processes)
 		write_until(writers->stop, child, views, count);
 }

@@ -10,18 +10,30 @@ uint64_t now_ns(void);
 
 /* @handler on SIGALRM after @first and then each @again nanoseconds, unless they are 0. */
 void set_alarm(uint64_t first, uint64_t again, void (*handler)(int sig));
+/* Zeroes that children of fork() share with their parent. */
+void *shared_memory(size_t size);
 /* Kills a child of fork() and waits for it; asserts that this is how it ended. */
 void kill_child(pid_t pid);
+
+/* The statement that follows runs in a child, whose end this waits for. */
+#define fork_and_wait()								\
+	for (bool __forked = false; !__forked; __forked = true, igt_waitchildren())	\
+		igt_fork(__child, 1)
 
 /* 0, or the signal that reading or writing one byte at @addr raises. */
 int signal_of_read(const void *addr);
 int signal_of_write(void *addr);
 /*
- * The same for a word, which is read to @value or written from there, for those who ask often:
- * after catch_signals() SIGSEGV and SIGBUS are for nothing else.
+ * The same for copying a word, for those who ask often: after catch_signals() SIGSEGV and SIGBUS
+ * are for nothing else.
  */
 void catch_signals(void);
-int signal_of_word(volatile uint64_t *word, bool write, uint64_t *value);
+int signal_of_copy(volatile uint64_t *to, const volatile uint64_t *from);
+/*
+ * The kernel copies the word by way of a pipe, and SIGSEGV is where it cannot: its faults come
+ * without the VMA lock. A negative errno if the pipe does not work.
+ */
+int signal_of_kernel_copy(const int pipe[2], volatile uint64_t *to, const volatile uint64_t *from);
 
 /* Stops a process, so that ptrace can read it, and lets it go on. */
 void attach_to(pid_t pid);

@@ -9,6 +9,11 @@ const struct switch_value switch_values[] = {
 	{ "2", HUGE_PUD },
 };
 
+uint64_t member_size(const void *member)
+{
+	return ((const struct named_size *)member)->size;
+}
+
 static void run_test_on(const struct target *target, const struct subtest *subtest,
 			const void *member)
 {

@@ -34,6 +34,9 @@ struct switch_value {
 	int value;
 };
 
+/* What the member of a family of sizes says. */
+uint64_t member_size(const void *member);
+
 extern const struct switch_value switch_values[HUGE_PUD + 1];
 
 /* Each subtest on each target, and the kernel asked for warnings after each. */
@@ -43,6 +46,11 @@ void run_subtest_on(const struct target *target, const struct subtest *subtest);
 #define run_subtests(array) do {						\
 	for (size_t __i = 0; __i < ARRAY_SIZE(array); __i++)			\
 		run_subtest(&(array)[__i]);					\
+} while (0)
+
+#define run_subtests_on(target, array) do {					\
+	for (size_t __i = 0; __i < ARRAY_SIZE(array); __i++)			\
+		run_subtest_on(target, &(array)[__i]);				\
 } while (0)
 
 /* All of igt_main() for a test that needs no more than ttm_huge_init(). */

@@ -108,6 +108,11 @@ struct view map_4k(const struct target *target, const struct bo *bo)
 	return view;
 }
 
+struct view new_4k(const struct target *target, uint64_t size)
+{
+	return map_4k(target, target_new_bo(target, size));
+}
+
 struct view sub_view(const struct view *view, uint64_t first, size_t length)
 {
 	struct view part = *view;

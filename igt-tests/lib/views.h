@@ -44,6 +44,7 @@ struct view new_view(const struct target *target, uint64_t size);
 struct view new_filled(const struct target *target, uint64_t size, uint64_t seed);
 /* All of @bo in 4 KiB entries (MADV_NOHUGEPAGE). */
 struct view map_4k(const struct target *target, const struct bo *bo);
+struct view new_4k(const struct target *target, uint64_t size);
 /* The same view of the same mapping, cut down to bytes [first, first + length) of the object. */
 struct view sub_view(const struct view *view, uint64_t first, size_t length);
 void unmap(struct view *view);

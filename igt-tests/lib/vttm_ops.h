@@ -14,9 +14,12 @@
 #define VRAM	DRM_VTTM_DOMAIN_VRAM
 #define TINY	DRM_VTTM_DOMAIN_TINY
 #define ANY	(SYSTEM | GTT | VRAM | TINY)
+#define UNCLEARED	DRM_VTTM_CREATE_UNCLEARED
 
 /* For struct subtest: once for each vttm device; it has a target for each placement. */
 bool is_vttm(const struct target *target);
+#define ON_VTTM(function, array)						\
+	.on = is_vttm, .test_member = (function), FAMILY(array)
 /* Skips unless objects of @size bytes have room in system memory, as require_room() does. */
 void require_room_outside(const struct target *target, uint64_t size);
 

@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "ttm_huge.h"
+#include "vma_ops.h"
 
 IGT_TEST_DESCRIPTION("Addresses of mappings of TTM buffer objects");
 
@@ -44,11 +44,8 @@ static void disturb(void)
 }
 
 static const struct named_size large_sizes[] = {
-	{ "2m", 2 * MiB },
-	{ "2m-plus-4k", 2 * MiB + 4 * KiB },
-	{ "33m", 33 * MiB + 12 * KiB },
-	{ "1g", 1 * GiB },
-	{ "1g-plus-3m", 1 * GiB + 3 * MiB },
+	{ "2m", 2 * MiB }, { "2m-plus-4k", 2 * MiB + 4 * KiB }, { "33m", 33 * MiB + 12 * KiB },
+	{ "1g", GiB }, { "1g-plus-3m", GiB + 3 * MiB },
 };
 
 /**
@@ -66,12 +63,11 @@ static const struct named_size large_sizes[] = {
  */
 static void test_null(const struct target *target, const void *member)
 {
-	const struct named_size *size = member;
 	const struct bo *bo;
 
 	/* Moves the object's offset for mmap() off any boundary. */
 	empty_bo(target, 12 * KiB);
-	bo = empty_bo(target, size->size);
+	bo = empty_bo(target, member_size(member));
 	for (int i = 0; i < 8; i++) {
 		map_whole(target, bo, PROT_READ | PROT_WRITE);
 		disturb();
@@ -94,7 +90,7 @@ static void test_part(const struct target *target)
 
 	/* Moves the next object's offset for mmap() off any boundary. */
 	empty_bo(target, 12 * KiB);
-	small = map_4k(target, target_new_bo(target, 8 * MiB));
+	small = new_4k(target, 8 * MiB);
 	fill(&small, BO_EVERY_PAGE, 1);
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		struct view view = map_part(target, small.bo, 0, NULL, parts[i].length,
@@ -120,12 +116,11 @@ static void test_small(const struct target *target)
 	static const uint64_t small_sizes[] = { 4 * KiB, 64 * KiB, 2 * MiB - 4 * KiB };
 
 	for (size_t i = 0; i < ARRAY_SIZE(small_sizes); i++) {
-		const struct bo *bo = empty_bo(target, small_sizes[i]);
-		struct view view;
+		struct view view = { .bo = empty_bo(target, small_sizes[i]) };
 		int aligned = 0;
 
 		for (int j = 0; j < 8; j++) {
-			view = map_all(target, bo, NULL, 0);
+			view = map_all(target, view.bo, NULL, 0);
 			aligned += is_congruent(&view, BO_PMD_SIZE);
 		}
 		view_assert(&view, aligned < 4, "%d of 8 mappings at a multiple of 2 MiB", aligned);
@@ -165,15 +160,14 @@ static void test_hint(const struct target *target)
 static void test_fixed(const struct target *target)
 {
 	static const uint64_t deltas[] = { 0, 2 * MiB, 4 * KiB, 2 * MiB - 4 * KiB };
-	const struct bo *bo = target_new_bo(target, size_of_all_levels(target));
-	struct view small = map_4k(target, bo);
-	uint64_t step = view_step(&small);
+	struct view small = new_4k(target, size_of_all_levels(target)), view;
+	uint64_t step = view_step(&small), size = small.length;
 
 	fill(&small, step, 1);
 	for (size_t i = 0; i < ARRAY_SIZE(deltas); i++) {
-		char *addr = free_address(bo->size, wanted_alignment(bo->size), deltas[i]);
-		struct view view = map_all(target, bo, addr, MAP_SHARED | MAP_FIXED);
+		char *addr = free_address(size, wanted_alignment(size), deltas[i]);
 
+		view = map_all(target, small.bo, addr, MAP_SHARED | MAP_FIXED);
 		view_assert(&view, view.addr == addr, "mapped at %p, expected %p", view.addr, addr);
 		check_view(&view, HUGE_PUD, step, 1);
 		unmap(&view);
@@ -189,7 +183,7 @@ static void test_fixed_over(const struct target *target)
 {
 	const uint64_t size = 8 * MiB, at = 3 * MiB, length = 2 * MiB;
 	struct view view = new_filled(target, size, 1), inner = new_filled(target, length, 2);
-	struct view part = sub_view(&view, 0, at);
+	struct pieces p = cut_out(&view, (struct part){ at, length });
 	void *addr = bo_map(inner.bo, view.addr + at, length, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_FIXED_NOREPLACE);
 
@@ -199,49 +193,13 @@ static void test_fixed_over(const struct target *target)
 
 	inner = map_all(target, inner.bo, view.addr + at, MAP_SHARED | MAP_FIXED);
 	assert_contents(&inner, BO_EVERY_PAGE, 2);
-	assert_contents(&part, BO_EVERY_PAGE, 1);
-	part = sub_view(&view, at + length, size - at - length);
-	assert_contents(&part, BO_EVERY_PAGE, 1);
-}
-
-typedef void *(*mmap_fn)(size_t length, int prot, int flags, int fd, uint64_t offset);
-
-/* Maps an object with @map, again and again, which keeps all that it maps below @limit. */
-static void check_below(const struct target *target, uint64_t limit, mmap_fn map)
-{
-	const uint64_t size = 8 * MiB;
-	struct view view = { .target = target, .bo = target_new_bo(target, size), .length = size };
-
-	/* The child takes the addresses with it when it ends. */
-	igt_fork(child, 1) {
-		for (int i = 0; i < 4; i++) {
-			view.addr = map(view.length, PROT_READ | PROT_WRITE, MAP_SHARED, target->fd,
-					view.bo->offset);
-			view_assert(&view, view.addr != MAP_FAILED, "mmap below %#" PRIx64 ": %s",
-				    limit, strerror(errno));
-			view_assert(&view, (uintptr_t)view.addr + view.length <= limit,
-				    "mapped at %p, expected below %#" PRIx64, view.addr, limit);
-			assert_congruent(&view);
-			touch_levels(&view, true, HUGE_PUD);
-			igt_assert(map(BO_PTE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-				       0) != MAP_FAILED);
-		}
-	}
-	igt_waitchildren();
+	assert_contents(&p.left, BO_EVERY_PAGE, 1);
+	assert_contents(&p.right, BO_EVERY_PAGE, 1);
 }
 
 static void *mmap_32bit(size_t length, int prot, int flags, int fd, uint64_t offset)
 {
 	return mmap(NULL, length, prot, flags | MAP_32BIT, fd, offset);
-}
-
-/**
- * SUBTEST: map-32bit
- * Description: MAP_32BIT keeps a mapping below 2 GiB, where huge entries fit as well.
- */
-static void test_map_32bit(const struct target *target)
-{
-	check_below(target, 2 * GiB, mmap_32bit);
 }
 
 /*
@@ -279,14 +237,46 @@ static bool has_compat(void)
 	return waitpid(pid, &status, 0) == pid && WIFEXITED(status);
 }
 
+/* Keep what they map below an address. */
+static const struct limit {
+	const char *name;
+	void *(*map)(size_t length, int prot, int flags, int fd, uint64_t offset);
+	uint64_t below;
+} limits[] = {
+	{ "map-32bit", mmap_32bit, 2 * GiB }, { "32bit-task", compat_mmap, 4 * GiB },
+};
+
 /**
+ * SUBTEST: map-32bit
+ * Description: MAP_32BIT keeps a mapping below 2 GiB, where huge entries fit as well.
+ *
  * SUBTEST: 32bit-task
  * Description: A 32-bit system call gets addresses below 4 GiB, where huge entries fit as well.
  */
-static void test_32bit_task(const struct target *target)
+static void test_below(const struct target *target, const void *member)
 {
-	igt_require_f(has_compat(), "no 32-bit system calls: CONFIG_IA32_EMULATION is needed\n");
-	check_below(target, 4 * GiB, compat_mmap);
+	const struct limit *limit = member;
+	struct view view = { .target = target, .length = 8 * MiB };
+	uint64_t below = limit->below;
+
+	igt_require_f(limit->map != compat_mmap || has_compat(),
+		      "no 32-bit system calls: CONFIG_IA32_EMULATION is needed\n");
+	view.bo = target_new_bo(target, view.length);
+	/* The child takes the addresses with it when it ends. */
+	fork_and_wait() {
+		for (int i = 0; i < 4; i++) {
+			view.addr = limit->map(view.length, PROT_READ | PROT_WRITE, MAP_SHARED,
+					       target->fd, view.bo->offset);
+			view_assert(&view, view.addr != MAP_FAILED, "mmap below %#" PRIx64 ": %s",
+				    below, strerror(errno));
+			view_assert(&view, (uintptr_t)view.addr + view.length <= below,
+				    "mapped at %p, expected below %#" PRIx64, view.addr, below);
+			assert_congruent(&view);
+			touch_levels(&view, true, HUGE_PUD);
+			igt_assert(limit->map(BO_PTE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+					      -1, 0) != MAP_FAILED);
+		}
+	}
 }
 
 /**
@@ -300,7 +290,7 @@ static void test_exhausted(const struct target *target)
 	char *window = (char *)(1 * GiB), *hole = window + 512 * MiB + BO_PTE_SIZE;
 	const struct bo *bo = target_new_bo(target, 4 * MiB);
 
-	igt_fork(child, 1) {
+	fork_and_wait() {
 		void *area = mmap(window, 1 * GiB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
 				  MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 		struct view view;
@@ -325,7 +315,6 @@ static void test_exhausted(const struct target *target)
 		assert_contents(&view, BO_EVERY_PAGE, 1);
 		assert_levels(&view, HUGE_PUD);
 	}
-	igt_waitchildren();
 }
 
 /**
@@ -336,7 +325,7 @@ static void test_address_limit(const struct target *target)
 {
 	const struct bo *bo = target_new_bo(target, 8 * MiB);
 
-	igt_fork(child, 1) {
+	fork_and_wait() {
 		struct rlimit limit;
 		uint64_t pages;
 
@@ -351,7 +340,6 @@ static void test_address_limit(const struct target *target)
 			unmap(&view);
 		}
 	}
-	igt_waitchildren();
 }
 
 /**
@@ -370,9 +358,9 @@ static void test_bad_length(const struct target *target)
 
 	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
 		for (int wish = 0; wish <= 1; wish++) {
-			void *addr = wish ? free_address(size, BO_PMD_SIZE, 0) : NULL, *map;
+			void *addr = wish ? free_address(size, BO_PMD_SIZE, 0) : NULL;
+			void *map = bo_map(view.bo, addr, lengths[i], PROT_READ | PROT_WRITE, 0);
 
-			map = bo_map(view.bo, addr, lengths[i], PROT_READ | PROT_WRITE, 0);
 			view_assert(&view, map == MAP_FAILED &&
 				    (errno == EINVAL || errno == ENOMEM || errno == EOVERFLOW),
 				    "length %#" PRIx64 ": mapped at %p, %s; expected an error",
@@ -395,8 +383,9 @@ static void test_bad_length(const struct target *target)
 static void test_mremap(const struct target *target)
 {
 	static const uint64_t deltas[] = { 0, 2 * MiB, 4 * KiB, 0 };
-	struct view view = new_filled(target, size_of_all_levels(target), 1), pieces[3];
+	struct view view = new_filled(target, size_of_all_levels(target), 1);
 	uint64_t step = view_step(&view), size = view.length;
+	struct pieces p;
 
 	igt_assert(mremap(view.addr, size, size + BO_PMD_SIZE, MREMAP_MAYMOVE) == MAP_FAILED);
 
@@ -414,12 +403,11 @@ static void test_mremap(const struct target *target)
 		touch_levels(&view, false, HUGE_PUD);
 	}
 
-	pieces[0] = sub_view(&view, BO_PMD_SIZE, BO_PMD_SIZE);
-	pieces[0] = move_view(&pieces[0], free_address(BO_PMD_SIZE, BO_PMD_SIZE, 0));
-	pieces[1] = sub_view(&view, 0, BO_PMD_SIZE);
-	pieces[2] = sub_view(&view, 2 * BO_PMD_SIZE, size - 2 * BO_PMD_SIZE);
-	for (size_t i = 0; i < ARRAY_SIZE(pieces); i++)
-		check_view(&pieces[i], HUGE_PUD, step, 1);
+	p = cut_out(&view, (struct part){ BO_PMD_SIZE, BO_PMD_SIZE });
+	p.part = move_view(&p.part, free_address(BO_PMD_SIZE, BO_PMD_SIZE, 0));
+	check_view(&p.part, HUGE_PUD, step, 1);
+	check_view(&p.left, HUGE_PUD, step, 1);
+	check_view(&p.right, HUGE_PUD, step, 1);
 }
 
 /**
@@ -457,14 +445,13 @@ static void test_vram_aligned(const struct target *target)
  */
 static void test_vram_full(const struct target *target)
 {
-	enum { MAX_FILLERS = 256 };
 	int count = bo_vram_size(target->fd) / MiB, first = -1, second = -1;
-	uint64_t address[MAX_FILLERS], where_it_is;
-	struct bo fillers[MAX_FILLERS];
+	uint64_t address[256], where_it_is;
+	struct bo fillers[ARRAY_SIZE(address)];
 	struct view view, small;
 	size_t pieces;
 
-	target_require(target, count <= MAX_FILLERS, "%d MiB of VRAM take too long to fill", count);
+	require_small_vram(target, ARRAY_SIZE(fillers) * MiB);
 	for (int i = 0; i < count; i++) {
 		fillers[i] = target_bo(target, MiB);
 		address[i] = vram_address(target, &fillers[i], NULL);
@@ -498,21 +485,18 @@ static void test_vram_full(const struct target *target)
 }
 
 static const struct subtest subtests[] = {
-	{ "null-%s", "Large objects get an address for huge entries",
-	  .test_member = test_null, FAMILY(large_sizes) },
+	{ "null-%s", "Large objects are aligned", .test_member = test_null, FAMILY(large_sizes) },
 	{ "part", "Parts of objects are congruent to their offset", .test = test_part },
 	{ "small", "Small objects are not aligned", .test = test_small },
 	{ "hint", "Wished addresses are granted", .test = test_hint },
 	{ "fixed", "MAP_FIXED is obeyed", .test = test_fixed },
 	{ "fixed-over", "MAP_FIXED over huge entries", .test = test_fixed_over },
-	{ "map-32bit", "MAP_32BIT is obeyed", .test = test_map_32bit },
-	{ "32bit-task", "32-bit system calls get 32-bit addresses", .test = test_32bit_task },
+	{ "%s", "Addresses of 32 bits if asked for", .test_member = test_below, FAMILY(limits) },
 	{ "exhausted", "Alignment is given up when addresses run out", .test = test_exhausted },
 	{ "address-space-limit", "Alignment costs no address space", .test = test_address_limit },
 	{ "bad-length", "Impossible lengths are refused", .test = test_bad_length },
 	{ "mremap", "Moved mappings follow the new address", .test = test_mremap },
-	{ "vram-aligned", "Large objects are aligned in VRAM",
-	  .test = test_vram_aligned, .on = on_vram },
+	{ "vram-aligned", "Large objects are aligned", .test = test_vram_aligned, .on = on_vram },
 	{ "vram-full", "Nothing is evicted for alignment", .test = test_vram_full, .on = on_vram },
 };
 

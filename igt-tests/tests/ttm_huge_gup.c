@@ -16,7 +16,6 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 
 #include <linux/io_uring.h>
 
@@ -306,125 +305,93 @@ static void test_way(const struct target *target, const void *member)
 	assert_untouched(&m);
 }
 
-/* What one way of reading and writing another process's memory answers, and what it read. */
-struct answer {
-	long read, write;
-	uint64_t word;
-};
-
-static struct answer ptrace_access(pid_t pid, char *addr, uint64_t word)
+static int write_by_ptrace(pid_t pid, void *addr, uint64_t word)
 {
-	struct answer answer;
-
-	errno = 0;
-	answer.word = ptrace(PTRACE_PEEKDATA, pid, addr, NULL);
-	answer.read = -errno;
 	errno = 0;
 	ptrace(PTRACE_POKEDATA, pid, addr, word);
-	answer.write = -errno;
-	return answer;
+	return -errno;
 }
 
-static struct answer mem_access(pid_t pid, char *addr, uint64_t word)
-{
-	char path[64];
-	struct answer answer = { 0 };
-	int fd;
+/* A way of reading and writing another process's memory, and what it answers. */
+static const struct access {
+	const char *name;
+	int (*read)(pid_t pid, const void *addr, uint64_t *word);
+	int (*write)(pid_t pid, void *addr, uint64_t word);
+	bool attach;		/* which stops that process meanwhile */
+} accesses[] = {
+	{ "ptrace", read_by_ptrace, write_by_ptrace, .attach = true },
+	{ "proc-mem", read_mem, write_mem, .attach = false },
+};
 
-	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	igt_assert_fd(fd);
-	answer.read = pread(fd, &answer.word, sizeof(word), (uintptr_t)addr) < 0 ? -errno : 0;
-	answer.write = pwrite(fd, &word, sizeof(word), (uintptr_t)addr) < 0 ? -errno : 0;
-	close(fd);
-	return answer;
-}
-
-typedef struct answer (*access_at_t)(pid_t pid, char *addr, uint64_t word);
+struct answer {
+	int read, write;
+};
 
 /* At byte @offset of @view, through the @level entry that maps it at @addr. */
 static struct answer access_word(const struct view *view, uint64_t offset, char *addr,
-				 const char *level, access_at_t access_at)
+				 const char *level, const struct access *access)
 {
 	volatile uint64_t *word = (volatile uint64_t *)(view->addr + offset);
-	const uint64_t before = *word;
-	struct answer answer = access_at(getppid(), addr, ~before);
+	uint64_t before = *word, found = before;
+	struct answer answer = { .read = access->read(getppid(), addr, &found) };
 
+	answer.write = access->write(getppid(), addr, ~before);
 	view_assert_at(view, offset, *word == (answer.write ? before : ~before),
-		       "writing through a %s entry said %ld, found %#" PRIx64 ", before %#" PRIx64,
+		       "writing through a %s entry said %d, found %#" PRIx64 ", before %#" PRIx64,
 		       level, answer.write, *word, before);
-	view_assert_at(view, offset, answer.read || answer.word == before,
-		       "read %#" PRIx64 " through a %s entry, expected %#" PRIx64, answer.word,
-		       level, before);
+	view_assert_at(view, offset, answer.read || found == before, "read %#" PRIx64
+		       " through a %s entry, expected %#" PRIx64, found, level, before);
 	*word = before;
 	return answer;
 }
 
-static void check_access(const struct mappings *m, uint64_t offset, access_at_t access_at)
+static void check_access(const struct mappings *m, uint64_t offset, const struct access *access)
 {
 	const struct view *view = &m->view;
 	const char *level = bo_level_name(expected_level(view, offset, HUGE_PUD));
-	struct answer small, huge;
+	struct answer small = access_word(view, offset, m->small.addr + offset, "4 KiB", access);
+	struct answer huge = access_word(view, offset, view->addr + offset, level, access);
 
-	small = access_word(view, offset, m->small.addr + offset, "4 KiB", access_at);
-	huge = access_word(view, offset, view->addr + offset, level, access_at);
 	view_assert_at(view, offset, huge.read == small.read && huge.write == small.write,
-		       "through a %s entry reading says %ld and writing %ld, expected %ld and %ld "
+		       "through a %s entry reading says %d and writing %d, expected %d and %d "
 		       "as with 4 KiB entries", level, huge.read, huge.write, small.read,
 		       small.write);
 	/* The kernel maps system memory itself; VRAM takes a driver that can read it. */
 	view_assert_at(view, offset, on_vram(view->target) || (!huge.read && !huge.write),
-		       "reading says %ld and writing %ld, expected both to work", huge.read,
+		       "reading says %d and writing %d, expected both to work", huge.read,
 		       huge.write);
-}
-
-/* In a child, which stops this process meanwhile if it is to @attach. */
-static void check_accesses(const struct target *target, bool attach, access_at_t access_at)
-{
-	const struct mappings m = set_up(target);
-	const uint64_t end = m.view.length;
-	const uint64_t offsets[] = { 0, BO_PMD_SIZE + BO_PTE_SIZE + 8, end - BO_PMD_SIZE, end - 8 };
-
-	igt_fork(child, 1) {
-		pid_t pid = getppid();
-
-		if (attach) {
-			igt_assert_eq(ptrace(PTRACE_ATTACH, pid, NULL, NULL), 0);
-			igt_assert_eq(waitpid(pid, NULL, __WALL), pid);
-		}
-		for (size_t i = 0; i < ARRAY_SIZE(offsets); i++)
-			check_access(&m, offsets[i], access_at);
-		if (attach)
-			igt_assert_eq(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
-	}
-	igt_waitchildren();
-	assert_untouched(&m);
 }
 
 /**
  * SUBTEST: ptrace
  * Description: PTRACE_PEEKDATA and PTRACE_POKEDATA give the same answer on entries of every level:
  *              the word for system memory, for VRAM whatever the driver can do.
- */
-static void test_ptrace(const struct target *target)
-{
-	check_accesses(target, true, ptrace_access);
-}
-
-/**
+ *
  * SUBTEST: proc-mem
  * Description: The same for reading and writing /proc/PID/mem.
  */
-static void test_proc_mem(const struct target *target)
+static void test_access(const struct target *target, const void *member)
 {
-	check_accesses(target, false, mem_access);
+	const struct access *access = member;
+	const struct mappings m = set_up(target);
+	const uint64_t end = m.view.length;
+	const uint64_t offsets[] = { 0, BO_PMD_SIZE + BO_PTE_SIZE + 8, end - BO_PMD_SIZE, end - 8 };
+
+	fork_and_wait() {
+		if (access->attach)
+			attach_to(getppid());
+		for (size_t i = 0; i < ARRAY_SIZE(offsets); i++)
+			check_access(&m, offsets[i], access);
+		if (access->attach)
+			detach_from(getppid());
+	}
+	assert_untouched(&m);
 }
 
 static const struct subtest subtests[] = {
 	{ "%s", "Refused, without a reference to a page", .test_member = test_way, FAMILY(ways) },
-	{ "ptrace", "ptrace sees what it sees through 4 KiB entries", .test = test_ptrace },
-	{ "proc-mem", "/proc/PID/mem shows what it shows through 4 KiB entries",
-	  .test = test_proc_mem },
+	{ "%s", "Shows another process what it shows through 4 KiB entries",
+	  .test_member = test_access, FAMILY(accesses) },
 };
 
 int igt_main()

@@ -20,27 +20,17 @@
 IGT_TEST_DESCRIPTION("Huge page-table entries for mappings of TTM buffer objects");
 
 static const struct named_size sizes[] = {
-	{ "4k", 4 * KiB },
-	{ "2m-minus-4k", 2 * MiB - 4 * KiB },
-	{ "2m", 2 * MiB },
-	{ "2m-plus-4k", 2 * MiB + 4 * KiB },
-	{ "4m-minus-4k", 4 * MiB - 4 * KiB },
-	{ "4m", 4 * MiB },
-	{ "4m-plus-4k", 4 * MiB + 4 * KiB },
-	{ "32m", 32 * MiB },
-	{ "1g-minus-2m", 1 * GiB - 2 * MiB },
-	{ "1g-minus-4k", 1 * GiB - 4 * KiB },
-	{ "1g", 1 * GiB },
-	{ "1g-plus-4k", 1 * GiB + 4 * KiB },
-	{ "1g-plus-2m", 1 * GiB + 2 * MiB },
+	{ "4k", 4 * KiB }, { "2m-minus-4k", 2 * MiB - 4 * KiB }, { "2m", 2 * MiB },
+	{ "2m-plus-4k", 2 * MiB + 4 * KiB }, { "4m-minus-4k", 4 * MiB - 4 * KiB },
+	{ "4m", 4 * MiB }, { "4m-plus-4k", 4 * MiB + 4 * KiB }, { "32m", 32 * MiB },
+	{ "1g-minus-2m", GiB - 2 * MiB }, { "1g-minus-4k", GiB - 4 * KiB },
+	{ "1g", GiB }, { "1g-plus-4k", GiB + 4 * KiB }, { "1g-plus-2m", GiB + 2 * MiB },
 };
 
 /* 1 GiB is a boundary in VRAM only, and slow to fill elsewhere. */
 static bool is_worthwhile(const struct target *target, const void *member)
 {
-	const struct named_size *size = member;
-
-	return on_vram(target) || size->size <= LARGE_VIEW;
+	return on_vram(target) || member_size(member) <= LARGE_VIEW;
 }
 
 /* What is written through one mapping is seen through the other, and by the driver. */
@@ -84,8 +74,7 @@ static void check_both(const struct view *from, const struct view *to, uint64_t 
  */
 static void test_size(const struct target *target, const void *member)
 {
-	const struct named_size *size = member;
-	struct view huge = new_view(target, size->size), small = map_4k(target, huge.bo);
+	struct view huge = new_view(target, member_size(member)), small = map_4k(target, huge.bo);
 
 	touch_levels(&huge, true, HUGE_PUD);
 	check_both(&huge, &small, 1);
@@ -94,7 +83,6 @@ static void test_size(const struct target *target, const void *member)
 		    "cache mode %s in huge entries, %s in 4 KiB entries", levels_of(&huge).cache,
 		    levels_of(&small).cache);
 	check_both(&small, &huge, 2);
-
 	/* None of that has changed a level. */
 	assert_levels(&huge, HUGE_PUD);
 	assert_no_huge(&small);
@@ -218,9 +206,8 @@ static void test_switch_invalid(void)
  */
 static void test_nohugepage(const struct target *target)
 {
-	struct view view = new_view(target, 8 * MiB), half;
+	struct view view = new_4k(target, 8 * MiB), half;
 
-	igt_assert_eq(madvise(view.addr, view.length, MADV_NOHUGEPAGE), 0);
 	touch_levels(&view, true, HUGE_NONE);
 	unmap(&view);
 
@@ -264,8 +251,8 @@ static void check_read_only(const struct view *view, const char *what)
  */
 static void test_read_only(const struct target *target)
 {
-	const struct bo *bo = target_new_bo(target, size_of_all_levels(target));
-	struct view small = map_4k(target, bo), view = map_whole(target, bo, PROT_READ);
+	struct view small = new_4k(target, size_of_all_levels(target));
+	struct view view = map_whole(target, small.bo, PROT_READ);
 	uint64_t step = view_step(&view);
 
 	fill(&small, step, 1);
@@ -274,12 +261,11 @@ static void test_read_only(const struct target *target)
 	check_read_only(&view, "writing read-only memory");
 	assert_levels(&view, HUGE_PUD);
 
-	igt_fork(child, 1) {
+	fork_and_wait() {
 		check_read_only(&view, "writing read-only memory in a child");
 		check_view(&view, HUGE_PUD, step, 1);
 		assert_read_only(&view);
 	}
-	igt_waitchildren();
 	assert_contents(&small, step, 1);
 
 	igt_assert_eq(mprotect(view.addr, view.length, PROT_READ | PROT_WRITE), 0);
@@ -301,13 +287,12 @@ static void test_read_only(const struct target *target)
 static void test_beside_huge(const struct target *target)
 {
 	const uint64_t middle = 4 * MiB, end = 8 * MiB;
-	const struct bo *bo = target_new_bo(target, 12 * MiB);
-	struct view small = map_4k(target, bo);
+	struct view small = new_4k(target, 12 * MiB);
 	int tried = 0;
 
 	/* Next to nothing, and next to a few 4 KiB entries that are there before the huge one */
 	for (int table_first = 0; table_first <= 1; table_first++) {
-		struct view view = map_whole(target, bo, PROT_READ | PROT_WRITE);
+		struct view view = map_whole(target, small.bo, PROT_READ | PROT_WRITE);
 		struct view block = sub_view(&view, middle, end - middle);
 		/* A fault fills all that is contiguous: what it left here, only looking tells. */
 		const struct view sides[] = {
@@ -353,14 +338,12 @@ static void test_beside_huge(const struct target *target)
 static void test_above_pud(const struct target *target)
 {
 	const uint64_t pud = 1 * GiB, rest = 2 * MiB + 4 * KiB;
-	const struct bo *bo = target_new_bo(target, pud + rest);
-	struct view small = map_4k(target, bo), small_head = sub_view(&small, 0, pud);
-	struct view small_tail = sub_view(&small, pud, rest);
+	struct view small = new_4k(target, pud + rest), small_tail = sub_view(&small, pud, rest);
 
 	require_1g_entries();
 	for (int tail_first = 0; tail_first <= 1; tail_first++) {
-		struct view view = map_whole(target, bo, PROT_READ | PROT_WRITE);
-		struct view tail = sub_view(&view, pud, rest), head = sub_view(&view, 0, pud);
+		struct view view = map_whole(target, small.bo, PROT_READ | PROT_WRITE);
+		struct view tail = sub_view(&view, pud, rest);
 
 		set_huge_faults(HUGE_NONE);
 		if (tail_first)
@@ -375,9 +358,9 @@ static void test_above_pud(const struct target *target)
 		touch(&tail, true);
 		assert_level(&view, 0, pud, BO_PUD);
 		fill(&tail, BO_EVERY_PAGE, tail_first);
-		fill(&head, BO_EVERY_BLOCK, tail_first);
+		fill(&view, BO_EVERY_BLOCK, tail_first);
 		assert_contents(&small_tail, BO_EVERY_PAGE, tail_first);
-		assert_contents(&small_head, BO_EVERY_BLOCK, tail_first);
+		assert_contents(&small, BO_EVERY_BLOCK, tail_first);
 		unmap(&view);
 	}
 }
@@ -452,10 +435,8 @@ struct toucher {
 /* Pages in an order of the thread's own, so that threads meet at different places. */
 static void touch_some(const struct view *view, unsigned int *seed)
 {
-	uint64_t pages = view->length / BO_PTE_SIZE;
-
 	for (int i = 0; i < 32; i++) {
-		uint64_t offset = (rand_r(seed) % pages) * BO_PTE_SIZE;
+		uint64_t offset = rand_r(seed) % (view->length / BO_PTE_SIZE) * BO_PTE_SIZE;
 		volatile uint64_t *word = (volatile uint64_t *)(view->addr + offset);
 		uint64_t found = *word, expected = bo_pattern(1, offset);
 
@@ -484,17 +465,14 @@ static void *touch_in_thread(void *arg)
 }
 
 /* Returns when all of them run. */
-static void start_touchers(struct toucher *touchers, const struct view *view, unsigned int seed,
-			   int rounds)
+static void start_touchers(struct toucher *t, const struct view *view, int seed, int rounds)
 {
 	pthread_barrier_t start;
 
 	pthread_barrier_init(&start, NULL, THREADS + 1);
 	for (int i = 0; i < THREADS; i++) {
-		struct toucher *t = &touchers[i];
-
-		*t = (struct toucher){ 0, &start, view, seed + i, rounds };
-		igt_assert_eq(pthread_create(&t->thread, NULL, touch_in_thread, t), 0);
+		t[i] = (struct toucher){ 0, &start, view, seed + i, rounds };
+		igt_assert_eq(pthread_create(&t[i].thread, NULL, touch_in_thread, &t[i]), 0);
 	}
 	pthread_barrier_wait(&start);
 	pthread_barrier_destroy(&start);
@@ -508,16 +486,15 @@ static void start_touchers(struct toucher *touchers, const struct view *view, un
  */
 static void test_racing_faults(const struct target *target)
 {
-	const struct bo *bo = target_new_bo(target, 8 * MiB);
-	struct view small = map_4k(target, bo);
+	struct view small = new_4k(target, 8 * MiB);
 	struct toucher touchers[THREADS];
 
 	/* What touch_some() looks at: the first word of each page */
 	fill(&small, BO_PTE_SIZE, 1);
 	for (int round = 0; round < 20; round++) {
 		/* ptdump is slow. */
-		uint64_t checked = round % 5 ? BO_PMD_SIZE : bo->size;
-		struct view view = map_whole(target, bo, PROT_READ | PROT_WRITE);
+		uint64_t checked = round % 5 ? BO_PMD_SIZE : small.length;
+		struct view view = map_whole(target, small.bo, PROT_READ | PROT_WRITE);
 
 		set_huge_faults(HUGE_NONE);
 		start_touchers(touchers, &view, round * THREADS, 0);
@@ -549,7 +526,7 @@ static void test_racing_faults(const struct target *target)
  */
 static void test_reserved_faults(const struct target *target)
 {
-	struct view small = map_4k(target, target_new_bo(target, size_of_all_levels(target)));
+	struct view small = new_4k(target, size_of_all_levels(target));
 	int mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
 	struct toucher touchers[THREADS];
 	uint64_t reserved = 0;
@@ -576,36 +553,27 @@ static const struct subtest subtests[] = {
 	{ "size-%s", "Entries are as large as fits, contents agree with 4 KiB entries",
 	  .test_member = test_size, FAMILY(sizes), .on_member = is_worthwhile },
 	{ "fault-count", "Faults are as few as the entries allow", .test = test_fault_count },
-	{ "fault-count-4k", "Faults of an object that only 4 KiB entries fit",
-	  .test = test_fault_count_4k },
+	{ "fault-count-4k", "Faults where only 4 KiB entries fit", .test = test_fault_count_4k },
 	{ "switch-%s", "ttm.huge_faults limits the level",
 	  .test_member = test_switch, FAMILY(switch_values) },
-	{ "switch-change", "ttm.huge_faults changes what comes, not what is there",
-	  .test = test_switch_change },
+	{ "switch-change", "ttm.huge_faults changes what comes only", .test = test_switch_change },
 	{ "nohugepage", "MADV_NOHUGEPAGE means 4 KiB entries", .test = test_nohugepage },
 	{ "read-only", "No writable entry in a read-only mapping", .test = test_read_only },
 	{ "beside-huge", "4 KiB faults next to 2 MiB entries", .test = test_beside_huge },
-	{ "above-pud", "4 KiB faults next to a 1 GiB entry",
-	  .test = test_above_pud, .on = on_vram },
-	{ "below-pud", "4 KiB faults right below a 1 GiB entry",
-	  .test = test_below_pud, .on = on_vram },
-	{ "racing-faults", "Threads fault in one mapping at different levels",
-	  .test = test_racing_faults },
-	{ "reserved-faults", "Threads fault while the object is locked",
-	  .test = test_reserved_faults },
+	{ "above-pud", "4 KiB faults above a 1 GiB entry", .test = test_above_pud, .on = on_vram },
+	{ "below-pud", "4 KiB faults below a 1 GiB entry", .test = test_below_pud, .on = on_vram },
+	{ "racing-faults", "Threads fault at different levels", .test = test_racing_faults },
+	{ "reserved-faults", "Threads fault in a locked object", .test = test_reserved_faults },
 };
 
 int igt_main()
 {
 	igt_fixture()
 		ttm_huge_init();
-
 	run_subtests(subtests);
-
 	igt_describe("ttm.huge_faults refuses what it does not know");
 	igt_subtest("switch-invalid")
 		test_switch_invalid();
-
 	igt_fixture()
 		ttm_huge_fini();
 }

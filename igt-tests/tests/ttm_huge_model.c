@@ -10,7 +10,6 @@
  */
 #define _GNU_SOURCE 1
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -18,7 +17,7 @@
 
 #include "calls.h"
 #include "options.h"
-#include "pci.h"
+#include "random.h"
 #include "vttm_ops.h"
 
 IGT_TEST_DESCRIPTION("Random operations on mapped TTM buffer objects against a model");
@@ -30,13 +29,12 @@ IGT_TEST_DESCRIPTION("Random operations on mapped TTM buffer objects against a m
 #define MAX_SEALED	2	/* mappings of a process that stay until it ends */
 #define MAX_KINDS	96	/* of operations and calls, each */
 #define UNKNOWN		UINT64_MAX
+#define SEEDS		50
+#define STEPS		150
 
 #ifndef __NR_mseal
 #define __NR_mseal	462
 #endif
-
-#define SEEDS		50
-#define STEPS		150
 
 static unsigned int seed;	/* of the first sequence */
 static unsigned int seeds = SEEDS;	/* how many, for each device */
@@ -77,16 +75,15 @@ struct mapping {
 struct process {
 	const struct target *target;
 	unsigned int seed, random;
-	int index, step;
+	int index, step, pipe[2];
 	uint64_t number;	/* the last stamp */
-	int pipe[2];
 	struct object objects[MAX_OBJECTS];
 	struct mapping mappings[MAX_MAPPINGS];
 };
 
 #define for_each_mapping(p, m)							\
-	for ((m) = (p)->mappings; (m) < (p)->mappings + MAX_MAPPINGS; (m)++)	\
-		if ((m)->length)
+	for (struct mapping *m = (p)->mappings; m < (p)->mappings + MAX_MAPPINGS; m++)	\
+		if (m->length)
 
 #define require(p, condition, format, args...)					\
 	igt_assert_f(condition, "%s: seed %u, process %d, step %d: " format "\n",	\
@@ -102,24 +99,14 @@ struct process {
 	igt_debug("seed %u, process %d, step %d: " format "\n", (p)->seed, (p)->index,	\
 		  (p)->step, ##args)
 
-static uint64_t below(struct process *p, uint64_t limit)
-{
-	return (((uint64_t)rand_r(&p->random) << 31) ^ rand_r(&p->random)) % limit;
-}
-
-static bool one_in(struct process *p, int n)
-{
-	return below(p, n) == 0;
-}
-
 /*
  * Accesses
  */
 
 /* 0 or the signal that it raises. */
-static int access_word(uint64_t *word, bool write, uint64_t *value)
+static int copy_word(uint64_t *to, uint64_t *from)
 {
-	int sig = signal_of_word(word, write, value);
+	int sig = signal_of_copy(to, from);
 
 	/* A signal handler begins with what no key allows. */
 	if (sig && write_key >= 0)
@@ -127,32 +114,10 @@ static int access_word(uint64_t *word, bool write, uint64_t *value)
 	return sig;
 }
 
-/* The same by the kernel. */
-static int access_by_kernel(struct process *p, uint64_t *word, bool write_it, uint64_t *value)
-{
-	if (write_it) {
-		require(p, write(p->pipe[1], value, 8) == 8, "pipe: %s", strerror(errno));
-		if (read(p->pipe[0], word, 8) == 8)
-			return 0;
-		/* What could not be read by the kernel is still there. */
-		require(p, errno == EFAULT, "read() to a mapping: %s", strerror(errno));
-		require(p, read(p->pipe[0], value, 8) == 8, "pipe: %s", strerror(errno));
-		return SIGSEGV;
-	}
-	if (write(p->pipe[1], word, 8) != 8) {
-		require(p, errno == EFAULT, "write() from a mapping: %s", strerror(errno));
-		return SIGSEGV;
-	}
-	require(p, read(p->pipe[0], value, 8) == 8, "pipe: %s", strerror(errno));
-	return 0;
-}
-
 /* In each page another place; the words of all processes lie next to each other. */
 static uint64_t *word_of(const struct process *p, const struct mapping *m, uint64_t page)
 {
-	uint64_t place = page * BO_PTE_SIZE + page % 128 * 32 + p->index * 8;
-
-	return (uint64_t *)(m->addr + place - m->first);
+	return (uint64_t *)(m->addr + page * BO_PTE_SIZE - m->first + page % 128 * 32) + p->index;
 }
 
 static int rights(const struct mapping *m)
@@ -166,9 +131,9 @@ static void check_page(struct process *p, const struct mapping *m, uint64_t page
 	uint64_t *stamp = &p->objects[m->object].stamps[page], at = page * BO_PTE_SIZE;
 	int expected = rights(m) & (write ? PROT_WRITE : PROT_READ) ? 0 : SIGSEGV, found;
 	uint64_t *word = word_of(p, m, page), value = ++p->number;
+	uint64_t *to = write ? word : &value, *from = write ? &value : word;
 
-	found = one_in(p, 8) ? access_by_kernel(p, word, write, &value) :
-			       access_word(word, write, &value);
+	found = one_in(p, 8) ? signal_of_kernel_copy(p->pipe, to, from) : copy_word(to, from);
 	require_at(p, m, at, found == expected, "%s raised signal %d, expected %d",
 		   write ? "writing" : "reading", found, expected);
 	if (found) {
@@ -184,29 +149,20 @@ static void check_page(struct process *p, const struct mapping *m, uint64_t page
 	}
 }
 
-static uint64_t first_page(const struct mapping *m)
-{
-	return m->first / BO_PTE_SIZE;
-}
-
-static uint64_t page_count(const struct mapping *m)
-{
-	return m->length / BO_PTE_SIZE;
-}
-
 static uint64_t random_page(struct process *p, const struct mapping *m)
 {
-	return first_page(m) + below(p, page_count(m));
+	return m->first / BO_PTE_SIZE + below(p, m->length / BO_PTE_SIZE);
 }
 
 /* Every page that this process has written to, and as many again of the others. */
 static void check_mapping(struct process *p, struct mapping *m)
 {
-	const struct object *object = &p->objects[m->object];
-	uint64_t some = page_count(m) > 64 ? page_count(m) / 64 : 1;
+	const uint64_t *stamps = p->objects[m->object].stamps;
+	uint64_t first = m->first / BO_PTE_SIZE, pages = m->length / BO_PTE_SIZE;
+	uint64_t some = pages > 64 ? pages / 64 : 1;
 
-	for (uint64_t page = first_page(m); page < first_page(m) + page_count(m); page++)
-		if ((object->stamps[page] && object->stamps[page] != UNKNOWN) || page % some == 0)
+	for (uint64_t page = first; page < first + pages; page++)
+		if ((stamps[page] && stamps[page] != UNKNOWN) || page % some == 0)
 			check_page(p, m, page, false);
 }
 
@@ -222,8 +178,7 @@ static void check_gone(struct process *p, const struct mapping *m, const char *h
 {
 	uint64_t value;
 
-	require_at(p, m, m->first,
-		   access_word(word_of(p, m, random_page(p, m)), false, &value) == SIGSEGV,
+	require_at(p, m, m->first, copy_word(&value, word_of(p, m, random_page(p, m))) == SIGSEGV,
 		   "%s and still accessible", how);
 }
 
@@ -234,27 +189,17 @@ static void check_gone(struct process *p, const struct mapping *m, const char *h
 /* One that can be mapped */
 static int find_object(struct process *p)
 {
-	int start = below(p, MAX_OBJECTS);
-
-	for (int i = 0; i < MAX_OBJECTS; i++) {
-		int o = (start + i) % MAX_OBJECTS;
-
-		if (p->objects[o].domains && p->objects[o].bo.handle)
-			return o;
-	}
+	for (int start = below(p, MAX_OBJECTS), i = start; i < start + MAX_OBJECTS; i++)
+		if (p->objects[i % MAX_OBJECTS].bo.handle)
+			return i % MAX_OBJECTS;
 	return -1;
 }
 
 static struct mapping *find_mapping(struct process *p)
 {
-	int start = below(p, MAX_MAPPINGS);
-
-	for (int i = 0; i < MAX_MAPPINGS; i++) {
-		struct mapping *m = &p->mappings[(start + i) % MAX_MAPPINGS];
-
-		if (m->length)
-			return m;
-	}
+	for (int start = below(p, MAX_MAPPINGS), i = start; i < start + MAX_MAPPINGS; i++)
+		if (p->mappings[i % MAX_MAPPINGS].length)
+			return &p->mappings[i % MAX_MAPPINGS];
 	return NULL;
 }
 
@@ -269,8 +214,6 @@ static struct mapping *free_mapping(struct process *p)
 /* An object that nobody can map any more, and nobody has mapped, is gone. */
 static void forget_object(struct process *p, int o)
 {
-	struct mapping *m;
-
 	if (p->objects[o].bo.handle)
 		return;
 	for_each_mapping(p, m)
@@ -307,17 +250,16 @@ static struct mapping *cut(struct process *p, struct mapping *m, uint64_t at)
  */
 static struct mapping *some_part(struct process *p)
 {
-	static const uint64_t units[] = { BO_PTE_SIZE, BO_PMD_SIZE };
-	uint64_t unit = units[below(p, 2)], start, length;
+	uint64_t unit = one_of(p, BO_PTE_SIZE, BO_PMD_SIZE);
 	struct mapping *m = find_mapping(p);
+	struct part part;
 
 	if (!m || m->sealed || unit > m->length || one_in(p, 4))
 		return m;
-	start = below(p, m->length / unit) * unit;
-	length = (1 + below(p, (m->length - start) / unit)) * unit;
-	if (start)
-		m = cut(p, m, start);
-	return m && (length == m->length || cut(p, m, length)) ? m : NULL;
+	part = random_part(&p->random, m->length, unit);
+	if (part.offset)
+		m = cut(p, m, part.offset);
+	return m && (part.length == m->length || cut(p, m, part.length)) ? m : NULL;
 }
 
 /*
@@ -326,33 +268,25 @@ static struct mapping *some_part(struct process *p)
 
 static int random_prot(struct process *p)
 {
-	static const int prots[] = { PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ,
-				     PROT_NONE };
-
-	return prots[below(p, ARRAY_SIZE(prots))];
+	return one_of(p, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE, PROT_READ, PROT_NONE);
 }
 
 static uint64_t random_size(struct process *p)
 {
-	static const struct {
-		uint64_t least, count, unit;
-	} sizes[] = {
-		{ 1, 16, BO_PTE_SIZE },
-		{ 1, 3, BO_PMD_SIZE },
-		{ 510, 5, BO_PTE_SIZE },
-		{ 1, 2560, BO_PTE_SIZE },
-	}, *size;
+	static const struct { uint64_t least, count, unit; } sizes[] = {
+		{ 1, 16, BO_PTE_SIZE }, { 1, 3, BO_PMD_SIZE },
+		{ 510, 5, BO_PTE_SIZE }, { 1, 2560, BO_PTE_SIZE },
+	};
+	uint64_t i = below(p, ARRAY_SIZE(sizes));
 
-	size = &sizes[below(p, ARRAY_SIZE(sizes))];
-	return (size->least + below(p, size->count)) * size->unit;
+	return (sizes[i].least + below(p, sizes[i].count)) * sizes[i].unit;
 }
 
 static struct drm_vttm_create random_object(struct process *p)
 {
-	static const uint64_t alignments[] = { 0, 0, 4 * KiB, 64 * KiB, 2 * MiB };
 	struct drm_vttm_create how = {
 		.size = random_size(p),
-		.alignment = alignments[below(p, ARRAY_SIZE(alignments))],
+		.alignment = one_of(p, 0, 0, 4 * KiB, 64 * KiB, 2 * MiB),
 		.domains = 1 + below(p, ANY),
 		.caching = below(p, 3),
 		.layout = below(p, 3),
@@ -363,20 +297,24 @@ static struct drm_vttm_create random_object(struct process *p)
 	return how;
 }
 
-/* Whether the driver has done it. All of VRAM may be in use just now. */
-#define done(p, ret, what, args...) ({						\
-	int __ret = (ret);							\
+/* Says what to do; whether the driver has done it. All of VRAM may be in use just now. */
+#define done(p, call, what, args...) ({						\
+	int __ret;								\
 										\
+	say(p, what, ##args);							\
+	__ret = (call);								\
 	require(p, !__ret || __ret == -ENOSPC ||				\
 		(__ret == -ENODEV && READ_ONCE(shared->unplugged)),		\
 		what ": %s", ##args, strerror(-__ret));				\
 	!__ret;									\
 })
 
-/* Whether a system call has changed a mapping: no sealed one is changed. */
-#define changed(p, m, ret, what, args...) ({					\
-	int __error = (ret) ? errno : 0, __expected = (m)->sealed ? EPERM : 0;	\
+/* The same for a system call that changes a mapping: no sealed one is changed. */
+#define changed(p, m, failed, what, args...) ({					\
+	int __error, __expected = (m)->sealed ? EPERM : 0;			\
 										\
+	say(p, what, ##args);							\
+	__error = (failed) ? errno : 0;						\
 	require_at(p, m, (m)->first, __error == __expected, what ": %s, expected %s", \
 		   ##args, strerror(__error), strerror(__expected));		\
 	if (__error)								\
@@ -390,11 +328,10 @@ static bool create_object(struct process *p, int o, const struct drm_vttm_create
 	uint64_t pages = how->size / BO_PTE_SIZE;
 	struct bo bo;
 
-	say(p, "create %d: %" PRIu64 " KiB, domains %#x, caching %u, layout %u, alignment %" PRIu64
-	    " KiB", o, (uint64_t)how->size / KiB, how->domains, how->caching, how->layout,
-	    (uint64_t)how->alignment / KiB);
-	if (!done(p, vttm_create(p->target->fd, *how, &bo), "no object of %" PRIu64 " KiB",
-		  (uint64_t)how->size / KiB))
+	if (!done(p, vttm_create(p->target->fd, *how, &bo), "create %d: %" PRIu64 " KiB, domains "
+		  "%#x, caching %u, layout %u, alignment %" PRIu64 " KiB", o,
+		  (uint64_t)how->size / KiB, how->domains, how->caching, how->layout,
+		  (uint64_t)how->alignment / KiB))
 		return false;
 	*object = (struct object){ bo, how->domains, calloc(pages, sizeof(uint64_t)) };
 	igt_assert(object->stamps);
@@ -427,14 +364,13 @@ static bool do_destroy(struct process *p)
 }
 
 /*
- * Maps bytes [first, first + length) of an object at @wish or elsewhere: DRM maps from the start
+ * Maps bytes [first, first + length) of an object at @to or elsewhere: DRM maps from the start
  * only, so the start is unmapped again. NULL if the device is gone.
  */
-static char *map_object(struct process *p, int o, uint64_t first, size_t length, int prot,
-			char *wish)
+static char *map_object(struct process *p, int o, uint64_t first, size_t length, int prot, char *to)
 {
-	char *addr = bo_map(&p->objects[o].bo, wish, first + length, prot,
-			    wish ? MAP_SHARED | MAP_FIXED_NOREPLACE : 0);
+	char *addr = bo_map(&p->objects[o].bo, to, first + length, prot,
+			    to ? MAP_SHARED | MAP_FIXED_NOREPLACE : 0);
 
 	if (addr == MAP_FAILED && errno == ENODEV && READ_ONCE(shared->unplugged))
 		return NULL;
@@ -460,12 +396,8 @@ static bool do_map(struct process *p, int o)
 	if (one_in(p, 4))
 		wish = free_address(first + length, BO_PMD_SIZE, below(p, 512) * BO_PTE_SIZE);
 	say(p, "map %d: %#" PRIx64 "+%#" PRIx64 ", prot %d, at %p", o, first, length, prot, wish);
-	*m = (struct mapping){
-		.object = o,
-		.first = first,
-		.addr = map_object(p, o, first, length, prot, wish),
-		.prot = prot,
-	};
+	*m = (struct mapping){ .object = o, .first = first, .prot = prot };
+	m->addr = map_object(p, o, first, length, prot, wish);
 	m->length = m->addr ? length : 0;
 	return m->length;
 }
@@ -478,20 +410,33 @@ static void do_unmap(struct process *p, struct mapping *m)
 	}
 }
 
-static void do_protect(struct process *p, struct mapping *m)
+/* With -1 this is mprotect(): the key stays. */
+static void protect(struct process *p, struct mapping *m, int key)
 {
 	int prot = random_prot(p);
 
-	say(p, "prot %d", prot);
-	if (changed(p, m, mprotect(m->addr, m->length, prot), "mprotect(%d)", prot))
+	if (changed(p, m, pkey_mprotect(m->addr, m->length, prot, key), "pkey_mprotect(%d, %d)",
+		    prot, key)) {
 		m->prot = prot;
+		m->keyed = key < 0 ? m->keyed : key == write_key;
+	}
 	check_some(p, m);
+}
+
+static void do_protect(struct process *p, struct mapping *m)
+{
+	protect(p, m, -1);
+}
+
+static void do_key(struct process *p, struct mapping *m)
+{
+	protect(p, m, write_key < 0 || one_in(p, 2) ? write_key : 0);
 }
 
 static void do_advise(struct process *p, struct mapping *m)
 {
-	static const int advice[] = { MADV_NOHUGEPAGE, MADV_HUGEPAGE, MADV_RANDOM, MADV_NORMAL };
-	int how = one_in(p, 8) ? MADV_DONTFORK : advice[below(p, ARRAY_SIZE(advice))];
+	int how = one_in(p, 8) ? MADV_DONTFORK :
+		  one_of(p, MADV_NOHUGEPAGE, MADV_HUGEPAGE, MADV_RANDOM, MADV_NORMAL);
 
 	say(p, "advice %d", how);
 	require_at(p, m, m->first, !madvise(m->addr, m->length, how), "madvise(%d): %s", how,
@@ -502,15 +447,13 @@ static void do_advise(struct process *p, struct mapping *m)
 
 static void do_mremap(struct process *p, struct mapping *m)
 {
-	static const uint64_t skews[] = { 0, BO_PMD_SIZE, 64 * KiB, BO_PTE_SIZE };
 	uint64_t align = m->length >= BO_PUD_SIZE ? BO_PUD_SIZE : BO_PMD_SIZE;
-	uint64_t skew = skews[below(p, ARRAY_SIZE(skews))];
+	uint64_t skew = one_of(p, 0, BO_PMD_SIZE, 64 * KiB, BO_PTE_SIZE);
 	char *to = free_address(m->length, align, ((uintptr_t)m->addr + skew) % align);
 	struct mapping old = *m;
 
-	say(p, "from %p to %p", m->addr, to);
 	if (changed(p, m, mremap(m->addr, m->length, m->length, MREMAP_MAYMOVE | MREMAP_FIXED, to)
-		    != to, "mremap() to %p", to)) {
+		    != to, "mremap() from %p to %p", m->addr, to)) {
 		check_gone(p, &old, "moved away");
 		m->addr = to;
 	}
@@ -525,7 +468,7 @@ static void do_touch(struct process *p, struct mapping *m)
 	for (int i = below(p, 24); i >= 0; i--) {
 		check_page(p, m, page, write);
 		/* Neighbours now and then */
-		if (one_in(p, 3) || ++page >= first_page(m) + page_count(m))
+		if (one_in(p, 3) || ++page >= (m->first + m->length) / BO_PTE_SIZE)
 			page = random_page(p, m);
 	}
 }
@@ -533,8 +476,7 @@ static void do_touch(struct process *p, struct mapping *m)
 /* The child finds everything as it is here, and the parent what the child has written. */
 static void do_fork(struct process *p, struct mapping *m)
 {
-	uint64_t pages[8], number = p->number;
-	struct mapping *other;
+	uint64_t pages[8];
 	int status;
 	pid_t pid;
 
@@ -547,10 +489,8 @@ static void do_fork(struct process *p, struct mapping *m)
 		/* What was not to be copied is not there, as if it had no rights. */
 		for_each_mapping(p, other)
 			other->prot = other->unforked ? PROT_NONE : other->prot;
-		for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
-			p->number = number + i;
+		for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
 			check_page(p, m, pages[i], true);
-		}
 		for_each_mapping(p, other)
 			check_page(p, other, random_page(p, other), false);
 		check_mapping(p, m);
@@ -558,52 +498,43 @@ static void do_fork(struct process *p, struct mapping *m)
 	}
 	require(p, waitpid(pid, &status, 0) == pid, "waitpid(): %s", strerror(errno));
 	require(p, !status, "a child ended with status %#x", status);
-	for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
-		p->number++;
+	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
 		if (rights(m) & PROT_WRITE && !m->unforked)
-			p->objects[m->object].stamps[pages[i]] = p->number;
-	}
+			p->objects[m->object].stamps[pages[i]] = p->number + 1 + i;
+	p->number += ARRAY_SIZE(pages);
 }
 
 static bool do_move(struct process *p, int o)
 {
 	uint32_t domain = 1 << below(p, 4);
 
-	if (!(p->objects[o].domains & domain))
-		return false;
-	say(p, "move %d to %s", o, domain_name(domain));
-	return done(p, vttm_move(&p->objects[o].bo, domain),
-		    "object %d of %" PRIu64 " KiB cannot move to %s", o,
+	return p->objects[o].domains & domain &&
+	       done(p, vttm_move(&p->objects[o].bo, domain), "move %d, %" PRIu64 " KiB, to %s", o,
 		    p->objects[o].bo.size / KiB, domain_name(domain));
 }
 
 static bool do_evict(struct process *p)
 {
-	static const uint32_t domains[] = { VRAM, VRAM, TINY, GTT };
-	uint32_t domain = domains[below(p, ARRAY_SIZE(domains))];
+	uint32_t heap = one_of(p, VRAM, VRAM, TINY, GTT);
 
 	/* To copy 1 GiB takes as long as many sequences. */
-	if (p->objects[0].bo.size > GiB && !one_in(p, 8))
-		return false;
-	say(p, "evict all of %s", domain_name(domain));
-	return done(p, vttm_evict_all(p->target->fd, domain), "%s cannot be evicted",
-		    domain_name(domain));
+	return (p->objects[0].bo.size <= GiB || one_in(p, 8)) &&
+	       done(p, vttm_evict_all(p->target->fd, heap), "evict all of %s", domain_name(heap));
 }
 
 static bool do_busy(struct process *p, int o)
 {
 	unsigned int ms = 1 + below(p, 10);
 
-	say(p, "busy %d for %u ms", o, ms);
-	return done(p, vttm_busy(&p->objects[o].bo, ms), "object %d cannot be busy", o);
+	return done(p, vttm_busy(&p->objects[o].bo, ms), "busy %d for %u ms", o, ms);
 }
 
 static bool do_track(struct process *p, int o)
 {
 	uint32_t op = one_in(p, 2) ? DRM_VTTM_DIRTY_START : DRM_VTTM_DIRTY_STOP;
 
-	say(p, "%s tracking of %d", op == DRM_VTTM_DIRTY_START ? "start" : "stop", o);
-	return done(p, vttm_dirty(&p->objects[o].bo, op, NULL), "object %d cannot be tracked", o);
+	return done(p, vttm_dirty(&p->objects[o].bo, op, NULL), "%s tracking of %d",
+		    op == DRM_VTTM_DIRTY_START ? "start" : "stop", o);
 }
 
 static bool do_switch(struct process *p)
@@ -630,28 +561,13 @@ static void do_call(struct process *p, struct mapping *m)
 	tally(calls[which]);
 }
 
-/* Without keys this is mprotect(). */
-static void do_key(struct process *p, struct mapping *m)
-{
-	bool keyed = write_key >= 0 && one_in(p, 2);
-	int prot = random_prot(p), key = keyed || write_key < 0 ? write_key : 0;
-
-	say(p, "prot %d, key %d", prot, key);
-	if (changed(p, m, pkey_mprotect(m->addr, m->length, prot, key), "pkey_mprotect(%d, %d)",
-		    prot, key)) {
-		m->prot = prot;
-		m->keyed = keyed;
-	}
-	check_some(p, m);
-}
-
 static bool do_seal(struct process *p)
 {
 	struct mapping *m;
 	int sealed = 0;
 
-	for_each_mapping(p, m)
-		sealed += m->sealed;
+	for_each_mapping(p, other)
+		sealed += other->sealed;
 	m = sealed < MAX_SEALED ? some_part(p) : NULL;
 	if (!m)
 		return false;
@@ -683,14 +599,13 @@ static void do_remap_file(struct process *p, struct mapping *m)
 		   error == (m->sealed ? EPERM : offset ? 0 : EINVAL) ||
 		   (error == ENODEV && !m->sealed && READ_ONCE(shared->unplugged)),
 		   "remap_file_pages(): %s", strerror(error));
-	if (error && !m->sealed) {
-		check_gone(p, m, "not remapped");
-		forget_mapping(p, m);
-		return;
-	}
 	if (!error) {
 		m->first = 0;
 		m->keyed = m->unforked = false;
+	} else if (!m->sealed) {
+		check_gone(p, m, "not remapped");
+		forget_mapping(p, m);
+		return;
 	}
 	check_some(p, m);
 }
@@ -711,9 +626,9 @@ static void do_replace(struct process *p, struct mapping *m)
 	if (!replaced)
 		return;
 
-	require_at(p, m, m->first, !access_word(word, false, &value) && !value &&
-		   !access_word(word, true, &stamp) && !access_word(word, false, &value) &&
-		   value == stamp, "a memfd in its place holds %#" PRIx64, value);
+	require_at(p, m, m->first, !copy_word(&value, word) && !value && !copy_word(word, &stamp) &&
+		   !copy_word(&value, word) && value == stamp,
+		   "a memfd in its place holds %#" PRIx64, value);
 	if (p->objects[m->object].bo.handle)
 		fresh.addr = map_object(p, m->object, m->first, m->length, m->prot, NULL);
 	if (!fresh.addr) {
@@ -737,49 +652,44 @@ static const struct operation {
 	bool (*run)(struct process *p);
 	bool (*on_object)(struct process *p, int o);
 	void (*on_mapping)(struct process *p, struct mapping *m);
-	void (*on_part)(struct process *p, struct mapping *m);
+	bool whole;	/* not only a part of it */
 } operations[] = {
 	{ "create", 3, .run = do_create },
 	{ "destroy", 2, .run = do_destroy },
 	{ "map", 10, .on_object = do_map },
-	{ "unmap", 6, .on_part = do_unmap },
-	{ "protect", 6, .on_part = do_protect },
-	{ "advise", 3, .on_part = do_advise },
-	{ "mremap", 6, .on_part = do_mremap },
-	{ "touch", 28, .on_mapping = do_touch },
-	{ "verify", 4, .on_mapping = check_mapping },
-	{ "fork", 1, .on_mapping = do_fork },
+	{ "unmap", 6, .on_mapping = do_unmap },
+	{ "protect", 6, .on_mapping = do_protect },
+	{ "advise", 3, .on_mapping = do_advise },
+	{ "mremap", 6, .on_mapping = do_mremap },
+	{ "touch", 28, .on_mapping = do_touch, .whole = true },
+	{ "verify", 4, .on_mapping = check_mapping, .whole = true },
+	{ "fork", 1, .on_mapping = do_fork, .whole = true },
 	{ "move", 8, .on_object = do_move },
 	{ "evict", 1, .run = do_evict },
 	{ "busy", 3, .on_object = do_busy },
 	{ "track", 1, .on_object = do_track },
 	{ "switch", 3, .run = do_switch },
-	{ "call", 8, .on_part = do_call },
-	{ "key", 3, .on_part = do_key },
+	{ "call", 8, .on_mapping = do_call },
+	{ "key", 3, .on_mapping = do_key },
 	{ "seal", 1, .run = do_seal },
-	{ "remap", 1, .on_part = do_remap_file },
-	{ "replace", 2, .on_part = do_replace },
+	{ "remap", 1, .on_mapping = do_remap_file },
+	{ "replace", 2, .on_mapping = do_replace },
 };
 
 static bool run(struct process *p, const struct operation *operation)
 {
+	int o = operation->on_object ? find_object(p) : -1;
 	struct mapping *m;
-	int o;
 
+	if (operation->on_object)
+		return o >= 0 && operation->on_object(p, o);
 	if (operation->run)
 		return operation->run(p);
-	if (operation->on_object) {
-		o = find_object(p);
-		return o >= 0 && operation->on_object(p, o);
-	}
-	m = operation->on_part ? some_part(p) : find_mapping(p);
+	m = operation->whole ? find_mapping(p) : some_part(p);
 	if (!m)
 		return false;
 	say(p, "%s %d: %#" PRIx64 "+%#zx", operation->name, m->object, m->first, m->length);
-	if (operation->on_part)
-		operation->on_part(p, m);
-	else
-		operation->on_mapping(p, m);
+	operation->on_mapping(p, m);
 	return true;
 }
 
@@ -798,55 +708,37 @@ static void random_operation(struct process *p)
 	tally(steps);
 }
 
-/* No entry is writable that must not be. */
-static void check_page_tables(struct process *p)
+/* @p is a copy of the one that has the shared objects. */
+static void run_process(struct process *p, int index)
 {
-	struct bo_levels levels;
-	struct mapping *m;
-
-	for_each_mapping(p, m) {
-		if (m->prot & PROT_WRITE)
-			continue;
-		igt_assert_eq(bo_levels(m->addr, m->length, &levels), 0);
-		require_at(p, m, m->first, !levels.writable, "%" PRIu64 " KiB are writable",
-			   levels.writable / KiB);
-		/* The kernel lists them slowly. */
-		return;
-	}
-}
-
-static void run_process(const struct target *target, const struct object *objects,
-			unsigned int number, int index)
-{
-	struct process *p = calloc(1, sizeof(*p));
-	struct mapping *mapping;
-
-	igt_assert(p);
-	p->target = target;
-	p->seed = number;
-	p->random = number * PROCESSES + index;
+	p->random = p->seed * PROCESSES + index;
 	p->index = index;
 	p->number = (uint64_t)(index + 1) << 32;
-	memcpy(p->objects, objects, SHARED * sizeof(*objects));
 	igt_assert_eq(pipe(p->pipe), 0);
 	catch_signals();
 
 	for (p->step = 0; p->step < (int)steps; p->step++)
 		random_operation(p);
 
-	check_page_tables(p);
-	for_each_mapping(p, mapping)
-		check_mapping(p, mapping);
+	/* No entry is writable that must not be; of one mapping, as the kernel lists them slowly */
+	for_each_mapping(p, m) {
+		struct bo_levels levels;
+
+		if (m->prot & PROT_WRITE)
+			continue;
+		igt_assert_eq(bo_levels(m->addr, m->length, &levels), 0);
+		require_at(p, m, m->first, !levels.writable, "%" PRIu64 " KiB are writable",
+			   levels.writable / KiB);
+		break;
+	}
+	for_each_mapping(p, m)
+		check_mapping(p, m);
 	/* What is not mapped here has kept its contents, too. */
 	for (int o = 0; o < MAX_OBJECTS && !READ_ONCE(shared->unplugged); o++) {
-		struct bo *bo = &p->objects[o].bo;
-		struct mapping m = {
-			.object = o,
-			.addr = bo->handle ? bo_map(bo, NULL, bo->size, PROT_READ, 0) : MAP_FAILED,
-			.length = bo->size,
-			.prot = PROT_READ,
-		};
+		const struct bo *bo = &p->objects[o].bo;
+		struct mapping m = { .object = o, .length = bo->size, .prot = PROT_READ };
 
+		m.addr = bo->handle ? bo_map(bo, NULL, bo->size, PROT_READ, 0) : MAP_FAILED;
 		if (m.addr != MAP_FAILED)
 			check_mapping(p, &m);
 	}
@@ -873,14 +765,11 @@ static void check_at_rest(const struct target *target, const struct object *obje
 static void run_sequence(const struct target *target, unsigned int number)
 {
 	struct process controller = {
-		.target = target,
-		.seed = number,
+		.target = target, .seed = number, .index = PROCESSES,
 		.random = number * PROCESSES + PROCESSES,
-		.index = PROCESSES,
 	}, *p = &controller;
 	bool with_unplug = one_in(p, 10) && may_unplug(target);
 	struct pci_address device;
-	struct object *objects = p->objects;
 
 	/* On the console, which tells it even if the kernel stops here */
 	igt_kmsg(KMSG_INFO "%s: seed %u%s\n", target->name, number, with_unplug ? ", unplug" : "");
@@ -889,23 +778,19 @@ static void run_sequence(const struct target *target, unsigned int number)
 	shared->unplugged = false;
 	for (int o = 0; o < SHARED; o++) {
 		struct drm_vttm_create how = random_object(p);
-		bool created;
 
 		/* The first of all has room anywhere. */
 		how.domains |= o ? 0 : VRAM | SYSTEM;
 		/* Now and then one with entries of 1 GiB; it takes long to move and to fill. */
 		if (!o && one_in(p, 20) && bo_vram_size(target->fd) > 2 * GiB)
-			how = (struct drm_vttm_create){
-				.size = GiB + how.size,
-				.domains = VRAM,
-				.flags = DRM_VTTM_CREATE_UNCLEARED,
-			};
-		created = create_object(p, o, &how);
-		require(p, created || o, "no room for %" PRIu64 " KiB", (uint64_t)how.size / KiB);
+			how = (struct drm_vttm_create){ .size = GiB + how.size, .domains = VRAM,
+							.flags = DRM_VTTM_CREATE_UNCLEARED };
+		require(p, create_object(p, o, &how) || o, "no room for %" PRIu64 " KiB",
+			(uint64_t)how.size / KiB);
 	}
 
 	igt_fork(child, PROCESSES)
-		run_process(target, objects, number, child);
+		run_process(p, child);
 	if (with_unplug) {
 		usleep(below(p, 300 * 1000));
 		WRITE_ONCE(shared->unplugged, true);
@@ -915,12 +800,12 @@ static void run_sequence(const struct target *target, unsigned int number)
 	igt_waitchildren();
 
 	set_huge_faults(HUGE_PUD);
-	for (int o = 0; o < SHARED; o++) {
-		if (objects[o].domains && !with_unplug)
-			check_at_rest(target, &objects[o]);
-		if (objects[o].domains)
-			bo_destroy(&objects[o].bo);
-		free(objects[o].stamps);
+	for (struct object *o = p->objects; o < p->objects + SHARED; o++) {
+		if (o->domains && !with_unplug)
+			check_at_rest(target, o);
+		if (o->domains)
+			bo_destroy(&o->bo);
+		free(o->stamps);
 	}
 	/* What the processes have left without handles ends with the file. */
 	if (with_unplug)
@@ -934,7 +819,6 @@ static void run_sequence(const struct target *target, unsigned int number)
 static void report(const struct target *target, unsigned int sequences)
 {
 	uint64_t expected = (uint64_t)sequences * PROCESSES * steps;
-	bool enough = expected >= (uint64_t)SEEDS * PROCESSES * STEPS;
 	char text[1024] = "";
 	size_t length = 0;
 
@@ -946,7 +830,7 @@ static void report(const struct target *target, unsigned int sequences)
 		 shared->signals, write_key < 0 ? "; no protection keys" : "");
 	target_assert(target, shared->steps == expected, "%" PRIu64 " steps, expected %" PRIu64,
 		      shared->steps, expected);
-	if (!enough)
+	if (expected < (uint64_t)SEEDS * PROCESSES * STEPS)
 		return;
 	target_assert(target, shared->reads && shared->writes && shared->signals,
 		      "nothing was read, written, or refused");
@@ -990,50 +874,27 @@ static const struct subtest subtests[] = {
 	{ "sequences", "Random operations against a model", .test = test_sequences, .on = is_vttm },
 };
 
-static int parse(int opt, int index, void *data)
-{
-	(void)index;
-	(void)data;
-	switch (opt) {
-	case 'r':
-		return number_option("--seed", optarg, 1, UINT_MAX, &seed);
-	case 'n':
-		return number_option("--seeds", optarg, 1, UINT_MAX, &seeds);
-	case 's':
-		return number_option("--seconds", optarg, 1, INT_MAX, &seconds);
-	case 't':
-		return number_option("--steps", optarg, 1, INT_MAX, &steps);
-	}
-	return -2;
-}
-
-static const struct option options[] = {
-	{ "seed", required_argument, NULL, 'r' },
-	{ "seeds", required_argument, NULL, 'n' },
-	{ "seconds", required_argument, NULL, 's' },
-	{ "steps", required_argument, NULL, 't' },
+static const struct number numbers[] = {
+	{ "seed", 'r', UINT_MAX, &seed },
+	{ "seeds", 'n', UINT_MAX, &seeds },
+	{ "seconds", 's', INT_MAX, &seconds },
+	{ "steps", 't', INT_MAX, &steps },
 	{ }
 };
 
-int igt_main_args("r:n:s:t:", options,
+int igt_main_args("r:n:s:t:", number_options(numbers),
 		  "  --seed N\tof the first sequence (default: the time)\n"
 		  "  --seeds N\tnumber of sequences for each device (default 50)\n"
 		  "  --seconds N\tas many sequences as take so long, for each device\n"
 		  "  --steps N\tof each process (default 150)\n"
 		  "  --seed N --seeds 1 repeats a sequence, --debug shows its steps.\n",
-		  parse, NULL)
+		  parse_number, (void *)numbers)
 {
 	igt_fixture() {
-		if (!seed)
-			seed = 1 + time(NULL) % 1000000;
-		ttm_huge_init();
-		shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-		igt_assert(shared != MAP_FAILED);
+		seed = seed ? seed : 1 + time(NULL) % 1000000;
+		shared = shared_memory(sizeof(*shared));
 		igt_assert(call_count <= MAX_KINDS);
 		write_key = pkey_alloc(0, PKEY_DISABLE_WRITE);
 	}
-	run_subtests(subtests);
-	igt_fixture()
-		ttm_huge_fini();
+	run_test(subtests);
 }

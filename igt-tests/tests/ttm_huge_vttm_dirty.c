@@ -17,32 +17,24 @@ IGT_TEST_DESCRIPTION("Huge page-table entries and tracking of writes");
 /* Bitmaps have room for all pages of the objects here. */
 #define WORDS	32
 
-static void track(const struct view *view, uint32_t op)
+/* Of all words: there is nothing behind the end of the object, either. */
+static void assert_bitmap(const struct view *view, const uint64_t *found, const uint64_t *expected)
 {
-	igt_assert_eq(vttm_dirty(view->bo, op, NULL), 0);
-}
-
-static bool is_set(const uint64_t *bitmap, uint64_t page)
-{
-	return bitmap[page / 64] >> page % 64 & 1;
+	for (int w = 0; w < WORDS; w++)
+		view_assert_at(view, w * 64 * BO_PTE_SIZE, found[w] == expected[w], "%#" PRIx64
+			       " of 64 pages are dirty, expected %#" PRIx64, found[w], expected[w]);
 }
 
 /* Asserts that just the pages in @expected are dirty. */
 static void assert_dirty(const struct view *view, uint32_t op, const uint64_t *expected)
 {
-	uint64_t found[WORDS], pages = view->bo->size / BO_PTE_SIZE, page;
+	uint64_t found[WORDS] = { 0 };
 	int ret;
 
-	memset(found, 0xff, sizeof(found));
+	memset(found, 0xff, vttm_bitmap_size(view->bo));
 	ret = vttm_dirty(view->bo, op, found);
 	view_assert(view, !ret, "dirty pages cannot be read: %s", strerror(-ret));
-	for (page = 0; page < pages && is_set(found, page) == is_set(expected, page);)
-		page++;
-	view_assert_at(view, page * BO_PTE_SIZE, page == pages, "page is %s",
-		       is_set(expected, page) ? "clean, expected dirty" : "dirty, expected clean");
-	/* Nor is there anything behind the end. */
-	if (pages % 64)
-		igt_assert_eq_u64(found[pages / 64] >> pages % 64, 0);
+	assert_bitmap(view, found, expected);
 }
 
 static void write_page(const struct view *view, uint64_t page, uint64_t *written)
@@ -92,7 +84,7 @@ static void test_dirty(const struct target *target, const void *member)
 	/* What is mapped and written before does not count. */
 	fill(&view, BO_EVERY_PAGE, 1);
 	assert_entries_in(&view, place->domain);
-	track(&view, DRM_VTTM_DIRTY_START);
+	igt_assert_eq(vttm_dirty(view.bo, DRM_VTTM_DIRTY_START, NULL), 0);
 	assert_dirty(&view, DRM_VTTM_DIRTY_READ, none);
 
 	assert_contents(&view, BO_EVERY_PAGE, 1);
@@ -107,9 +99,8 @@ static void test_dirty(const struct target *target, const void *member)
 		write_page(&view, view.length / BO_PTE_SIZE - 1, expected);
 		assert_dirty(&view, DRM_VTTM_DIRTY_READ, expected);
 		write_pages(&other, &random, expected);
-		igt_fork(child, 1)
+		fork_and_wait()
 			write_pages(&view, &random, expected);
-		igt_waitchildren();
 		random++;
 		assert_dirty(&view, DRM_VTTM_DIRTY_READ, expected);
 		/* Moves change nothing. */
@@ -125,29 +116,22 @@ static void test_dirty(const struct target *target, const void *member)
 	}
 
 	write_pages(&view, &random, expected);
-	track(&view, DRM_VTTM_DIRTY_START);
+	igt_assert_eq(vttm_dirty(view.bo, DRM_VTTM_DIRTY_START, NULL), 0);
 	assert_dirty(&view, DRM_VTTM_DIRTY_READ, none);
-	track(&view, DRM_VTTM_DIRTY_STOP);
+	igt_assert_eq(vttm_dirty(view.bo, DRM_VTTM_DIRTY_STOP, NULL), 0);
 	igt_assert_eq(vttm_dirty(view.bo, DRM_VTTM_DIRTY_READ, expected), -EINVAL);
 	assert_entries_in(&view, place->domain);
 	munmap(expected, sizeof(none));
 }
 
-struct writer {
-	pthread_t thread;
-	const struct view *view;
-	unsigned int random;
-	uint64_t *written;
-};
+/* What the threads write to, and which pages of it they have written to */
+static struct view half;
+static uint64_t written_by_threads[WORDS];
 
-static void *write_in_thread(void *arg)
+static void *write_in_thread(void *random)
 {
-	struct writer *writer = arg;
-
-	for (int i = 0; i < 200; i++) {
-		write_pages(writer->view, &writer->random, writer->written);
-		sched_yield();
-	}
+	for (int i = 0; i < 200; i++, sched_yield())
+		write_pages(&half, random, written_by_threads);
 	return NULL;
 }
 
@@ -166,38 +150,30 @@ static void collect(const struct view *view, uint64_t *seen)
  * Description: Pages are read and made clean while threads write: in the end each that was written
  *              to was dirty at least once, and none that was not.
  */
-static void test_dirty_while_writing(const struct target *target)
+static void test_while_writing(const struct target *target)
 {
 	struct view view = vttm_new_view(target, .size = 4 * MiB, .domains = VRAM);
-	struct view half = sub_view(&view, 0, view.length / 2);
-	uint64_t seen[WORDS] = { 0 }, written[WORDS] = { 0 };
-	struct writer writers[3];
+	uint64_t seen[WORDS] = { 0 };
+	unsigned int random[] = { 0, 1, 2 };
+	pthread_t threads[ARRAY_SIZE(random)];
 
+	half = sub_view(&view, 0, view.length / 2);
+	memset(written_by_threads, 0, sizeof(written_by_threads));
 	touch(&view, false);
-	track(&view, DRM_VTTM_DIRTY_START);
-	for (size_t i = 0; i < ARRAY_SIZE(writers); i++) {
-		writers[i] = (struct writer){ .view = &half, .random = i, .written = written };
-		igt_assert_eq(pthread_create(&writers[i].thread, NULL, write_in_thread,
-					     &writers[i]), 0);
-	}
-	for (int i = 0; i < 50; i++) {
+	igt_assert_eq(vttm_dirty(view.bo, DRM_VTTM_DIRTY_START, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		igt_assert_eq(pthread_create(&threads[i], NULL, write_in_thread, &random[i]), 0);
+	for (int i = 0; i < 50; i++, usleep(2000))
 		collect(&view, seen);
-		usleep(2000);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(writers); i++)
-		pthread_join(writers[i].thread, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
 	collect(&view, seen);
-	for (int w = 0; w < WORDS; w++)
-		view_assert_at(&view, w * 64 * BO_PTE_SIZE, seen[w] == written[w],
-			       "dirty were %#" PRIx64 ", written to were %#" PRIx64 " of 64 pages",
-			       seen[w], written[w]);
+	assert_bitmap(&view, seen, written_by_threads);
 }
 
 static const struct subtest subtests[] = {
-	{ "dirty-%s", "Exactly the pages that were written to",
-	  .on = is_vttm, .test_member = test_dirty, FAMILY(places) },
-	{ "dirty-while-writing", "Nothing written is missed",
-	  test_dirty_while_writing, .on = is_vttm },
+	{ "dirty-%s", "Exactly the pages that were written to", ON_VTTM(test_dirty, places) },
+	{ "dirty-while-writing", "Nothing written is missed", test_while_writing, .on = is_vttm },
 };
 
 int igt_main()

@@ -61,8 +61,7 @@ static void test_move_1g(const struct target *target)
 
 	target_require(target, size_of_all_levels(target) > GiB, "no room");
 	require_room_outside(target, 1 * GiB);
-	view = vttm_new_view(target, .size = 1 * GiB, .domains = VRAM | SYSTEM,
-			     .flags = DRM_VTTM_CREATE_UNCLEARED);
+	view = vttm_new_view(target, .size = GiB, .domains = VRAM | SYSTEM, .flags = UNCLEARED);
 	fill(&view, BO_EVERY_BLOCK, 1);
 	assert_level(&view, 0, view.length, BO_PUD);
 	check_move(&view, SYSTEM, BO_EVERY_BLOCK, 1);
@@ -80,9 +79,7 @@ static void test_evict_all(const struct target *target)
 	static const struct {
 		uint32_t domains, outside, afterwards;
 	} ways[] = {
-		{ VRAM, SYSTEM, VRAM },
-		{ VRAM | GTT, GTT, GTT },
-		{ VRAM | SYSTEM, SYSTEM, SYSTEM },
+		{ VRAM, SYSTEM, VRAM }, { VRAM | GTT, GTT, GTT }, { VRAM | SYSTEM, SYSTEM, SYSTEM },
 	};
 	struct view views[ARRAY_SIZE(ways)];
 
@@ -108,12 +105,10 @@ static void test_evict_all(const struct target *target)
  */
 static void test_makes_room(const struct target *target)
 {
-	uint64_t vram = bo_vram_size(target->fd), size = 4 * MiB;
-	size_t fit = vram / size, count = fit + 4;
+	const size_t size = 4 * MiB, fit = bo_vram_size(target->fd) / size, count = fit + 4;
 	struct view views[64] = { 0 };
 
-	target_require(target, vram <= 200 * MiB, "%" PRIu64 " MiB of VRAM take too long to fill",
-		       vram / MiB);
+	require_small_vram(target, 200 * MiB);
 	for (size_t i = 0; i < count; i++) {
 		views[i] = vttm_new_view(target, .size = size, .domains = ANY & ~TINY);
 		fill(&views[i], BO_EVERY_BLOCK, i);
@@ -130,30 +125,28 @@ static void test_makes_room(const struct target *target)
  * Description: Objects of two devices are mapped next to each other. Each keeps to itself its
  *              memory, and its entries when the other's go.
  */
-static void test_two_devices(void)
+static void test_two_devices(const struct target *target)
 {
 	const uint64_t size = 4 * MiB;
-	const struct target *target;
 	struct target devices[2];
 	struct view views[2];
 	struct bo bos[2];
-	int count = 0;
 	char *area;
+	int count = 0;
 
 	/* A target is open until the next one is, these stay open. */
-	for_each_target(target) {
-		if (!is_vttm(target) || count == 2)
-			continue;
-		devices[count] = *target;
-		devices[count++].fd = dup(target->fd);
-	}
+	for_each_target(target)
+		if (is_vttm(target) && count < 2) {
+			devices[count] = *target;
+			devices[count++].fd = dup(target->fd);
+		}
 	igt_require_f(count == 2, "there is no %s device\n", count ? "second" : "first");
 
 	area = free_address(2 * size, BO_PMD_SIZE, 0);
 	for (int i = 0; i < 2; i++) {
 		bos[i] = vttm_bo(&devices[i], .size = size, .domains = ANY);
-		views[i] = map_part(&devices[i], &bos[i], 0, area + i * size, size,
-				    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE);
+		views[i] = map_all(&devices[i], &bos[i], area + i * size,
+				   MAP_SHARED | MAP_FIXED_NOREPLACE);
 		fill(&views[i], BO_EVERY_WORD, i);
 	}
 	for (int i = 0; i < 2; i++) {
@@ -180,21 +173,16 @@ static const struct subtest subtests[] = {
 	{ "move-1g", "A 1 GiB entry goes and comes back", test_move_1g, .on = is_vttm },
 	{ "evict-all", "Everything leaves VRAM", test_evict_all, .on = is_vttm },
 	{ "makes-room", "The oldest leave for a new one", test_makes_room, .on = is_vttm },
-};
+}, two_devices = { "two-devices", "Two devices at once", .test = test_two_devices };
 
 int igt_main()
 {
+	static const struct target both = { .name = "two-devices" };
+
 	igt_fixture()
 		ttm_huge_init();
-
 	run_subtests(subtests);
-
-	igt_describe("Two devices at once");
-	igt_subtest("two-devices") {
-		test_two_devices();
-		assert_no_kernel_warning("two-devices");
-	}
-
+	run_subtest_on(&both, &two_devices);
 	igt_fixture()
 		ttm_huge_fini();
 }

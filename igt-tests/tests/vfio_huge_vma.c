@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * 1 GiB entries that vfio-pci made, and everything that user space can do to
- * their VMA. Unmodified 7.3 oopses, warns or prints "bad pud" in most of these;
- * no GPU is needed, only an ivshmem-plain device with a BAR of 2 GiB.
+ * 1 GiB entries that vfio-pci made, and everything that user space can do to their VMA. Unmodified
+ * 7.3 oopses, warns or prints "bad pud" in most of these; no GPU is needed, only an ivshmem-plain
+ * device with a BAR of 2 GiB.
  */
 #define _GNU_SOURCE 1
 #include <errno.h>
@@ -108,9 +108,8 @@ static const struct cut {
 	{ "across", { GiB / 2 + 4 * KiB, GiB + 4 * KiB }, { .pmd = 2 * 511, .pte = 2 * 512 } },
 };
 
-/* A page inside the first entry, and what is before and behind it */
+/* A page inside the first entry */
 #define PAGE_PART	(cuts[0].part)
-#define PAGE_END	(PAGE_PART.offset + PAGE_PART.length)
 
 /* The BAR looks like a VRAM object that begins at a 1 GiB boundary, so ttm_huge.h applies. */
 static struct bo bar = { .size = BAR_SIZE, .placement = BO_VRAM };
@@ -118,10 +117,8 @@ static int group, container, log_fd;
 
 static void open_bar(void)
 {
-	struct vfio_region_info info = {
-		.argsz = sizeof(info),
-		.index = VFIO_PCI_BAR2_REGION_INDEX,
-	};
+	struct vfio_region_info info = { .argsz = sizeof(info),
+					 .index = VFIO_PCI_BAR2_REGION_INDEX };
 	struct pci_address device = pci_memory(BAR_SIZE);
 
 	group = open_vfio_group(&device);
@@ -181,11 +178,6 @@ static void assert_whole(const struct view *view, uint64_t seed)
 	assert_contents(view, BO_EVERY_BLOCK, seed);
 }
 
-static void assert_split(const struct view *view, const struct bo_levels *expected)
-{
-	assert_entry_counts(view, expected->pud, expected->pmd, expected->pte);
-}
-
 /* MADV_RANDOM splits the VMA and changes no entry by itself. */
 static void test_split(const struct target *target, const void *member)
 {
@@ -194,21 +186,20 @@ static void test_split(const struct target *target, const void *member)
 	uint64_t faults;
 
 	igt_assert_eq(madvise(view.addr + cut->part.offset, cut->part.length, MADV_RANDOM), 0);
-	assert_split(&view, &cut->split);
+	assert_entry_counts(&view, cut->split.pud, cut->split.pmd, cut->split.pte);
 	faults = bo_faults();
 	assert_contents(&view, BO_EVERY_BLOCK, 1);
 	fill(&view, BO_EVERY_BLOCK, 2);
 	assert_contents(&view, BO_EVERY_BLOCK, 2);
 	igt_assert_eq(bo_faults() - faults, 0);
-	assert_split(&view, &cut->split);
+	assert_entry_counts(&view, cut->split.pud, cut->split.pmd, cut->split.pte);
 	finish(&view);
 }
 
 struct reader {
 	const struct view *view;
 	atomic_bool stop;
-	atomic_int wrong;	/* words that did not hold the pattern */
-	atomic_int rounds;
+	atomic_int rounds, wrong;	/* and those that found no pattern somewhere */
 };
 
 static void *read_on(void *data)
@@ -273,34 +264,30 @@ static void test_look(const struct target *target)
 
 static void test_fork_after_split(const struct target *target)
 {
-	struct view view = map_bar_filled(target), left = sub_view(&view, 0, PAGE_PART.offset);
-	char *page = view.addr + PAGE_PART.offset;
+	struct view view = map_bar_filled(target);
+	struct pieces p = cut_out(&view, PAGE_PART);
 
-	igt_assert_eq(mprotect(page, PAGE_PART.length, PROT_READ), 0);
+	igt_assert_eq(mprotect(p.part.addr, p.part.length, PROT_READ), 0);
 	assert_contents(&view, BO_EVERY_BLOCK, 1);
-
-	igt_fork(child, 1) {
+	fork_and_wait() {
 		assert_contents(&view, BO_EVERY_BLOCK, 1);
-		igt_assert_eq(signal_of_write(page), SIGSEGV);
-		fill(&left, BO_EVERY_BLOCK, 2);
+		igt_assert_eq(signal_of_write(p.part.addr), SIGSEGV);
+		fill(&p.left, BO_EVERY_BLOCK, 2);
 	}
-	igt_waitchildren();
-
-	assert_contents(&left, BO_EVERY_BLOCK, 2);
+	assert_contents(&p.left, BO_EVERY_BLOCK, 2);
 	finish(&view);
 }
 
 static void test_split_in_child(const struct target *target)
 {
-	struct view view = map_bar_filled(target), left = sub_view(&view, 0, PAGE_PART.offset);
+	struct view view = map_bar_filled(target);
+	struct pieces p = cut_out(&view, PAGE_PART);
 
-	igt_fork(child, 1) {
+	fork_and_wait() {
 		assert_levels(&view, HUGE_PUD);
-		igt_assert_eq(munmap(view.addr + PAGE_PART.offset, PAGE_PART.length), 0);
-		touch_levels(&left, false, HUGE_PUD);
+		unmap(&p.part);
+		touch_levels(&p.left, false, HUGE_PUD);
 	}
-	igt_waitchildren();
-
 	assert_whole(&view, 1);
 	finish(&view);
 }
@@ -309,11 +296,9 @@ static void test_exit_after_split(const struct target *target)
 {
 	struct view view = map_bar_filled(target);
 
-	igt_fork(child, 1)
+	fork_and_wait()
 		igt_assert_eq(mprotect(view.addr + PAGE_PART.offset, PAGE_PART.length,
 				       PROT_NONE), 0);
-	igt_waitchildren();
-
 	assert_whole(&view, 1);
 	finish(&view);
 }
@@ -328,31 +313,28 @@ static void allow(const struct view *view, bool access)
 static void test_munmap_while_none(const struct target *target)
 {
 	struct view view = map_bar_filled(target);
-	struct view left = sub_view(&view, 0, PAGE_PART.offset);
-	struct view right = sub_view(&view, PAGE_END, BAR_SIZE - PAGE_END);
+	struct pieces p = cut_out(&view, PAGE_PART);
 
 	allow(&view, false);
-	igt_assert_eq(munmap(view.addr + PAGE_PART.offset, PAGE_PART.length), 0);
-	allow(&left, true);
-	allow(&right, true);
-	assert_contents(&left, BO_EVERY_BLOCK, 1);
-	assert_contents(&right, BO_EVERY_BLOCK, 1);
+	unmap(&p.part);
+	allow(&p.left, true);
+	allow(&p.right, true);
+	assert_contents(&p.left, BO_EVERY_BLOCK, 1);
+	assert_contents(&p.right, BO_EVERY_BLOCK, 1);
 	igt_assert_eq(signal_of_read(view.addr + PAGE_PART.offset), SIGSEGV);
 	finish(&view);
 }
 
 static void test_mremap_while_none(const struct target *target)
 {
-	struct view view = map_bar_filled(target), moved = view;
+	struct view view = map_bar_filled(target);
 
 	allow(&view, false);
-	moved.addr = free_address(BAR_SIZE, GiB, 0);
-	igt_assert(mremap(view.addr, BAR_SIZE, BAR_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
-			  moved.addr) == moved.addr);
-	igt_assert_eq(signal_of_read(moved.addr), SIGSEGV);
-	allow(&moved, true);
-	assert_whole(&moved, 1);
-	finish(&moved);
+	view = move_view(&view, free_address(BAR_SIZE, GiB, 0));
+	igt_assert_eq(signal_of_read(view.addr), SIGSEGV);
+	allow(&view, true);
+	assert_whole(&view, 1);
+	finish(&view);
 }
 
 static void test_fork_while_none(const struct target *target)
@@ -360,12 +342,11 @@ static void test_fork_while_none(const struct target *target)
 	struct view view = map_bar_filled(target);
 
 	allow(&view, false);
-	igt_fork(child, 1) {
+	fork_and_wait() {
 		allow(&view, true);
 		assert_whole(&view, 1);
 		fill(&view, BO_EVERY_BLOCK, 2);
 	}
-	igt_waitchildren();
 	igt_assert_eq(signal_of_read(view.addr), SIGSEGV);
 	allow(&view, true);
 	assert_whole(&view, 2);
@@ -390,14 +371,12 @@ static void test_mremap_to_4k(const struct target *target, const void *member)
 	move_part(target, ((const struct cut *)member)->part, 4 * KiB);
 }
 
-static void test_mremap_whole(const struct target *target)
-{
-	move_part(target, (struct part){ 0, BAR_SIZE }, 0);
-}
+/* By how much the new address is beside a boundary of 1 GiB */
+static const struct named_size skews[] = { { "whole", 0 }, { "whole-to-2m", 2 * MiB } };
 
-static void test_mremap_whole_to_2m(const struct target *target)
+static void test_mremap_whole(const struct target *target, const void *member)
 {
-	move_part(target, (struct part){ 0, BAR_SIZE }, 2 * MiB);
+	move_part(target, (struct part){ 0, BAR_SIZE }, member_size(member));
 }
 
 static const struct subtest subtests[] = {
@@ -407,8 +386,7 @@ static const struct subtest subtests[] = {
 	{ "split-%s", "Borders around a part", .test_member = test_split, FAMILY(cuts) },
 	{ "read-while-split", "Reading what is split beside", .test = test_read_while_split },
 	{ "look", "Files in /proc and mincore()", .test = test_look },
-	{ "mremap-whole", "mremap() to a 1 GiB boundary", .test = test_mremap_whole },
-	{ "mremap-whole-to-2m", "mremap() to a 2 MiB boundary", .test = test_mremap_whole_to_2m },
+	{ "mremap-%s", "mremap() of all", .test_member = test_mremap_whole, FAMILY(skews) },
 	{ "fork-after-split", "fork() of a split mapping", .test = test_fork_after_split },
 	{ "split-in-child", "A child splits its copy", .test = test_split_in_child },
 	{ "exit-after-split", "exit() of a child that has split", .test = test_exit_after_split },
@@ -424,7 +402,6 @@ int igt_main()
 
 	igt_fixture()
 		open_bar();
-
 	for (size_t i = 0; i < ARRAY_SIZE(cuts); i++) {
 		for_each_vma_op(op) {
 			igt_subtest_f("%s-%s", op->name, cuts[i].name) {
@@ -435,9 +412,7 @@ int igt_main()
 			}
 		}
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(subtests); i++)
-		run_subtest_on(&target, &subtests[i]);
-
+	run_subtests_on(&target, subtests);
 	igt_fixture() {
 		close(bar.fd);
 		close(container);
