@@ -187,15 +187,18 @@ int bo_where(const struct bo *bo, enum bo_placement *where)
 	const struct bo_driver *driver = bo_driver_of(bo->fd);
 	struct bo_levels levels;
 	volatile uint8_t *map;
-	int ret;
+	int ret, tries = 10;
 
 	if (driver->where)
 		return driver->where(bo, where);
 	map = bo_map_start_4k(bo, BO_PTE_SIZE);
 	if (map == MAP_FAILED)
 		return -errno;
-	(void)map[0];
-	ret = bo_levels((void *)map, BO_PTE_SIZE, &levels);
+	/* An object that others push out in between has no entry. */
+	do {
+		(void)map[0];
+		ret = bo_levels((void *)map, BO_PTE_SIZE, &levels);
+	} while (!ret && !levels.mapped && --tries);
 	munmap((void *)map, BO_PTE_SIZE);
 	if (ret)
 		return ret;
