@@ -16,9 +16,9 @@ void assert_where(const struct target *target, const struct bo *bo, enum bo_plac
 	enum bo_placement found;
 
 	igt_assert_eq(bo_where(bo, &found), 0);
-	igt_assert_f(found == expected, "%s: object of %" PRIu64 " KiB is in %s, expected in %s\n",
-		     target->name, bo->size / KiB, bo_placement_name(found),
-		     bo_placement_name(expected));
+	target_assert(target, found == expected,
+		      "object of %" PRIu64 " KiB is in %s, expected in %s", bo->size / KiB,
+		      bo_placement_name(found), bo_placement_name(expected));
 }
 
 uint64_t vram_address(const struct target *target, const struct bo *bo, size_t *pieces)
@@ -36,8 +36,8 @@ void evict(const struct view *view)
 {
 	int ret = bo_evict(view->bo);
 
-	igt_assert_f(!ret, "%s: object of %" PRIu64 " KiB cannot be evicted: %s\n",
-		     view->target->name, view->bo->size / KiB, strerror(-ret));
+	target_assert(view->target, !ret, "object of %" PRIu64 " KiB cannot be evicted: %s",
+		      view->bo->size / KiB, strerror(-ret));
 	assert_unmapped(view);
 	assert_where(view->target, view->bo, BO_SYSTEM);
 }

@@ -244,9 +244,9 @@ static void require_system_room(const struct target *target, uint64_t size)
 		write_value("/proc/sys/vm/drop_caches", "1");
 		write_value("/proc/sys/vm/compact_memory", "1");
 	}
-	igt_require_f(free_huge_pieces() >= wanted,
-		      "%s: %" PRIu64 " MiB free in pieces of 2 MiB, wanted %" PRIu64 " MiB\n",
-		      target->name, free_huge_pieces() / MiB, wanted / MiB);
+	target_require(target, free_huge_pieces() >= wanted,
+		       "%" PRIu64 " MiB free in pieces of 2 MiB, wanted %" PRIu64 " MiB",
+		       free_huge_pieces() / MiB, wanted / MiB);
 }
 
 void require_room(const struct target *target, uint64_t size)
@@ -254,16 +254,16 @@ void require_room(const struct target *target, uint64_t size)
 	uint64_t largest = bo_max_size(target->fd, target->placement);
 	uint64_t vram = bo_vram_size(target->fd);
 
-	igt_require_f(size <= largest,
-		      "%s: objects have at most %" PRIu64 " KiB, wanted %" PRIu64 " KiB\n",
-		      target->name, largest / KiB, size / KiB);
+	target_require(target, size <= largest,
+		       "objects have at most %" PRIu64 " KiB, wanted %" PRIu64 " KiB",
+		       largest / KiB, size / KiB);
 	if (target->placement == BO_SYSTEM)
 		require_system_room(target, size);
 	else
 		/* Pinned framebuffers and alignment take their part. */
-		igt_require_f(size <= vram - vram / 8,
-			      "%s: %" PRIu64 " KiB of VRAM, wanted %" PRIu64 " KiB of it\n",
-			      target->name, vram / KiB, size / KiB);
+		target_require(target, size <= vram - vram / 8,
+			       "%" PRIu64 " KiB of VRAM, wanted %" PRIu64 " KiB of it",
+			       vram / KiB, size / KiB);
 }
 
 void require_small_vram(const struct target *target, uint64_t most)
@@ -281,8 +281,7 @@ struct bo target_bo(const struct target *target, uint64_t size)
 
 	require_room(target, size);
 	ret = bo_create(target->fd, target->placement, size, &bo);
-	igt_assert_f(!ret, "%s: no object of %" PRIu64 " KiB: %s\n", target->name, size / KiB,
-		     strerror(-ret));
+	target_assert(target, !ret, "no object of %" PRIu64 " KiB: %s", size / KiB, strerror(-ret));
 	return bo;
 }
 

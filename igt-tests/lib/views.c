@@ -16,10 +16,8 @@ struct view map_part(const struct target *target, const struct bo *bo, uint64_t 
 		.length = length,
 	};
 
-	igt_assert_f(view.addr != MAP_FAILED,
-		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64
-		     ": mmap of %zu KiB at %p: %s\n",
-		     target->name, bo->size / KiB, first, length / KiB, addr, strerror(errno));
+	view_assert_at(&view, first, view.addr != MAP_FAILED, "mmap of %zu KiB at %p: %s",
+		       length / KiB, addr, strerror(errno));
 	return view;
 }
 
@@ -85,12 +83,9 @@ void assert_congruent(const struct view *view)
 {
 	uint64_t alignment = wanted_alignment(view->length);
 
-	igt_assert_f(is_congruent(view, alignment),
-		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64
-		     ": mapped at %p, expected an address congruent to the offset modulo %" PRIu64
-		     " KiB\n",
-		     view->target->name, view->bo->size / KiB, view->first, view->addr,
-		     alignment / KiB);
+	view_assert_at(view, view->first, is_congruent(view, alignment),
+		       "mapped at %p, expected an address congruent to the offset modulo %" PRIu64
+		       " KiB", view->addr, alignment / KiB);
 }
 
 struct view map_4k(const struct target *target, const struct bo *bo)
@@ -102,9 +97,8 @@ struct view map_4k(const struct target *target, const struct bo *bo)
 		.length = bo->size,
 	};
 
-	igt_assert_f(view.addr != MAP_FAILED,
-		     "%s: object of %" PRIu64 " KiB: no mapping with MADV_NOHUGEPAGE: %s\n",
-		     target->name, bo->size / KiB, strerror(errno));
+	view_assert(&view, view.addr != MAP_FAILED, "no mapping with MADV_NOHUGEPAGE: %s",
+		    strerror(errno));
 	return view;
 }
 
@@ -215,12 +209,10 @@ enum bo_level expected_level(const struct view *view, uint64_t offset, int huge_
 static void assert_as_expected(bool as_expected, const struct view *view, uint64_t offset,
 			       enum bo_level found, const char *expected)
 {
-	igt_assert_f(as_expected,
-		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64
-		     ": found %s, expected %s (at %p of a mapping of %zu KiB at %p)\n",
-		     view->target->name, view->bo->size / KiB, offset, bo_level_name(found),
-		     expected, view->addr + (offset - view->first), view->length / KiB,
-		     view->addr);
+	view_assert_at(view, offset, as_expected,
+		       "found %s, expected %s (at %p of a mapping of %zu KiB at %p)",
+		       bo_level_name(found), expected, view->addr + (offset - view->first),
+		       view->length / KiB, view->addr);
 }
 
 static struct bo_extent *view_extents(const struct view *view, size_t *count)
@@ -369,12 +361,10 @@ void assert_contents(const struct view *view, uint64_t step, uint64_t seed)
 		return;
 	bo_levels(view->addr + (wrong - view->first), 8, &levels);
 	level = levels.pud ? "pud" : levels.pmd ? "pmd" : levels.pte ? "pte" : "none";
-	igt_assert_f(wrong < 0,
-		     "%s: object of %" PRIu64 " KiB, offset %#" PRIx64 ": wrong contents: found %#"
-		     PRIx64 ", expected %#" PRIx64 " (through a %s entry)\n",
-		     view->target->name, view->bo->size / KiB, wrong,
-		     *(volatile uint64_t *)(view->addr + (wrong - view->first)),
-		     bo_pattern(seed, wrong), level);
+	view_assert_at(view, wrong, wrong < 0, "wrong contents: found %#" PRIx64 ", expected %#"
+		       PRIx64 " (through a %s entry)",
+		       *(volatile uint64_t *)(view->addr + (wrong - view->first)),
+		       bo_pattern(seed, wrong), level);
 }
 
 void check_view(const struct view *view, int huge_faults, uint64_t step, uint64_t seed)
