@@ -13,10 +13,12 @@ root := build/root.img
 
 # For what runs on a machine with a GPU
 client_packages := build-essential libdrm-dev libegl-dev libgbm-dev libgles-dev pkg-config
+# For the kernel tree
+tree_packages := git xz-utils
 # For the rest
 packages := bc bison ccache debian-archive-keyring flex gdb genext2fs gnuplot-nox libelf-dev \
 	libssl-dev mmdebstrap netpbm python3-ply python3 qemu-system-gui qemu-system-x86 \
-	shellcheck xz-utils
+	shellcheck
 
 export CCACHE_DIR ?= $(cache)/ccache
 export CCACHE_MAXSIZE ?= 5G
@@ -27,9 +29,10 @@ version := 0.1
 cflags = -DVERSION='"$(version)"' -std=gnu11 -O2 -Wall -Wextra -Iuserspace/bo -Iuserspace/common \
 	$(shell pkg-config --cflags libdrm)
 
-.PHONY: help setup setup-clients tree patches kernel debug-kernel base-kernel root shell demo baseline bench pictures check \
-	check-configs check-igt check-pae check-static check-without expect soak soak-options upstream-baseline clients tests \
-	selftests install docs clean
+.PHONY: help setup setup-clients setup-tree tree patches post kernel debug-kernel base-kernel root \
+	shell demo baseline bench pictures check check-configs check-igt check-pae check-static \
+	check-without expect soak soak-options upstream-baseline vmtests clients tests selftests \
+	install docs clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
@@ -42,15 +45,20 @@ help:
 	@echo "make check-igt     build the tests in an IGT source tree, unchanged; IGT=DIR"
 	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
 	@echo "make check-configs build what the series touches in other configurations; T=NAMES,"
-	@echo "                   or PATCHES=each for one configuration after each patch"
+	@echo "                   PATCHES=topics: after each topic, PATCHES=each: one after each patch"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
 	@echo "make soak          threads and moving objects for 10 minutes, random operations for an hour,"
 	@echo "                   fuzzers for half an hour, under KASAN; SOAK=SECONDS for each of four targets,"
-	@echo "                   MODEL=SECONDS for each of two, FUZZ=SECONDS for each of three, SEED=N"
-	@echo "make check-static  series applies, checkpatch, patches match the tree, shellcheck"
+	@echo "                   MODEL=SECONDS for each of two, FUZZ=SECONDS for each of three, SEED=N;"
+	@echo "                   then make vmtests"
+	@echo "make vmtests       run_vmtests.sh on the patched and the unpatched kernel, and compare;"
+	@echo "                   T=CATEGORIES, VMTESTS=SECONDS at most for each"
+	@echo "make check-static  series applies, checkpatch, patches match the tree, cover letters, shellcheck"
 	@echo "make shell         a prompt in the guest; KERNEL=debug|plain|base (default plain)"
-	@echo "make tree          get Linux 7.3 and apply the series"
-	@echo "make patches       export the tree's commits into mm-patches/ and drm-patches/"
+	@echo "make tree          get Linux 7.3 and apply the series, or its topics up to TOPIC=FOLDER;"
+	@echo "                   make kernel TOPIC=FOLDER builds that"
+	@echo "make patches       export the tree's commits into the topics of mm-patches/ and drm-patches/"
+	@echo "make post          write TOPIC=FOLDER as mails for git send-email, signed off by you; V=VERSION"
 	@echo "make kernel        build the patched kernel; debug-kernel, base-kernel: the others"
 	@echo "make clients       build userspace/; make tests: igt-tests/, selftests: the kernel's own"
 	@echo "make install       bo-map and the other clients with their manual pages; prefix=DIR (default"
@@ -61,27 +69,41 @@ help:
 	@echo "                   $(cache))"
 	@echo "KDIR=DIR uses a Linux 7.3 tree of your own instead of $(KDIR)."
 
-setup-clients:
-	@guest/setup $(client_packages)
+setup-tree:
+	@guest/setup $(tree_packages)
 
 # apt-get runs once at a time.
+setup-clients: setup-tree
+	@guest/setup $(client_packages)
+
 setup: setup-clients
 	@guest/setup $(packages)
 
-tree: setup
-	@guest/tree apply $(tree)
+# Such as mm-patches/03-memory-types; all if there is none
+TOPIC ?=
+
+tree: setup-tree
+	@guest/tree apply $(tree) $(TOPIC)
 
 patches:
 	@guest/tree export $(tree)
 
-kernel: tree
-	@guest/kernel $(tree) .plain guest/kernel.config guest/peers.config guest/series.config $(FRAGMENTS)
+# All of the series is applied: people are asked for by the tree's MAINTAINERS.
+post: setup-tree
+	@guest/tree apply $(tree)
+	@guest/post $(tree) "$(TOPIC)" $(V)
 
-debug-kernel: tree
+# Up to some TOPIC there is nothing of it yet.
+series_config = $(if $(wildcard $(tree)/drivers/gpu/drm/vttm),guest/series.config)
+
+kernel: setup tree
+	@guest/kernel $(tree) .plain guest/kernel.config guest/peers.config $(series_config) $(FRAGMENTS)
+
+debug-kernel: setup tree
 	@guest/kernel $(tree) .debug guest/kernel.config guest/series.config guest/debug.config \
 		guest/calls.config $(FRAGMENTS)
 
-base-kernel: tree
+base-kernel: setup tree
 	@guest/tree base $(tree) $(base)
 	@guest/kernel $(base) .plain guest/kernel.config guest/peers.config $(FRAGMENTS)
 
@@ -166,7 +188,7 @@ $(igt_tests:%=build/tests/%): build/tests/%: igt-tests/tests/%.c $(igt_lib) $(ig
 tests: $(igt_tests:%=build/tests/%)
 
 # The kernel's own tests of memory management, from the tree
-selftests: tree
+selftests: setup tree
 	@igt-tests/run/selftests $(tree) build/selftests
 
 check: debug-kernel tests selftests $(root)
@@ -201,29 +223,41 @@ build/fuzz/mapped.so: igt-tests/fuzz/mapped.c igt-tests/fuzz/fuzz.h $(bo) $(head
 soak-options:
 	@igt-tests/run/soak --check
 
-soak: soak-options tree tests $(fuzz) $(root)
+soak: soak-options setup tree tests $(fuzz) $(root)
 	@guest/kernel $(tree) .kasan guest/kernel.config guest/series.config guest/debug.config \
 		guest/kasan.config $(FRAGMENTS)
 	@igt-tests/run/soak $(tree)/.kasan/arch/x86/boot/bzImage
+	@$(MAKE) --no-print-directory vmtests
+
+# All of the kernel's own tests of memory management, on both kernels, which must agree. T=CATEGORIES of
+# run_vmtests.sh, VMTESTS=SECONDS after which each is ended
+vmtests: setup tree $(root)
+	@guest/setup libcap-dev libnuma-dev liburing-dev
+	@guest/tree base $(tree) $(base)
+	@guest/kernel $(tree) .vmtests guest/kernel.config $(series_config) guest/vmtests.config $(FRAGMENTS)
+	@guest/kernel $(base) .vmtests guest/kernel.config guest/vmtests.config $(FRAGMENTS)
+	@igt-tests/run/vmtests $(tree) $(tree)/.vmtests/arch/x86/boot/bzImage \
+		$(base)/.vmtests/arch/x86/boot/bzImage $(T)
 
 # What upstream's tests say without the series; to be written again for a new release.
 upstream-baseline: base-kernel tests selftests $(root)
 	@RESULTS=results/upstream-baseline igt-tests/run/check --record $(base)/.plain/arch/x86/boot/bzImage
 
 # Compilers for the other architectures; on x86-64 gcc builds i386 too.
-cross := gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu gcc-s390x-linux-gnu
+cross := gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu gcc-s390x-linux-gnu patchelf
 
-check-configs: tree
+check-configs: setup tree
 	@guest/setup $(cross)
-	@guest/tree base $(tree) $(if $(PATCHES),$(abspath build/linux-each),$(base))
-	@guest/check-configs $(if $(PATCHES),--$(PATCHES) $(tree) build/linux-each,$(tree) $(base) $(T))
+	@guest/tree base $(tree) $(base)
+	@$(if $(PATCHES),guest/tree base $(tree) $(abspath build/linux-each))
+	@guest/check-configs $(if $(PATCHES),--$(PATCHES)) $(tree) $(base) $(if $(PATCHES),build/linux-each) $(T)
 
 # i386 kernel and program; the one for x86-64 has no 32-bit C library.
-check-pae: tree
+check-pae: setup tree
 	@guest/setup gcc-i686-linux-gnu libc6-dev-i386-cross
 	@igt-tests/run/check-pae $(tree)
 
-check-static: tree build/tlb-model
+check-static: setup tree build/tlb-model
 	@igt-tests/run/check-static $(tree)
 	@userspace/tlb-model/tlb-model-test build/tlb-model
 
