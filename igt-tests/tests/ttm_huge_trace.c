@@ -86,7 +86,7 @@ static void parse_event(const char *text)
 	int got = sscanf(text, "device=%31s minor=%d bo=%*s mmap_offset=%" SCNx64 " size=%" SCNu64
 			 " address=%" SCNx64 " page_offset=%" SCNu64 " %7s mem_type=%7s pfn=%"
 			 SCNx64 " before=%" SCNu64 " after=%" SCNu64 " ptes=%" SCNu64 " pmds=%"
-			 SCNu64 " puds=%" SCNu64 " asked=%*s mapped=%7s limit=%15s result=%31s",
+			 SCNu64 " puds=%" SCNu64 " mapped=%7s limit=%15s result=%31s",
 			 e.device, &e.minor, &e.mmap_offset, &e.size, &e.address, &e.page_offset,
 			 e.access, e.mem_type, &e.pfn, &e.before, &e.after, &c[PTES], &c[PMDS],
 			 &c[PUDS], e.mapped, e.limit, e.result);

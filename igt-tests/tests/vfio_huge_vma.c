@@ -57,6 +57,16 @@
  * @across:	the upper half of the first entry and the lower half of the
  *		second, both cut off every 2 MiB boundary
  *
+ * SUBTEST: fault-count-%s
+ * Description: One fault maps all of the BAR, with entries as large as %arg[1] allows, or fills one
+ *		page table where only 4 KiB entries fit
+ *
+ * arg[1]:
+ *
+ * @1g:	an address at a 1 GiB boundary
+ * @2m:	an address at a 2 MiB boundary that is none of 1 GiB
+ * @4k:	an address at a 4 KiB boundary
+ *
  * SUBTEST: mremap-whole-to-2m
  * Description: Moved as a whole to a 2 MiB boundary, it comes back as 2 MiB entries
  *
@@ -176,6 +186,25 @@ static void assert_whole(const struct view *view, uint64_t seed)
 {
 	assert_levels(view, HUGE_PUD);
 	assert_contents(view, BO_EVERY_BLOCK, seed);
+}
+
+/* By how much the address is beside a boundary of 1 GiB */
+static const struct named_size addresses[] = {
+	{ "1g", 0 }, { "2m", 2 * MiB }, { "4k", 4 * KiB },
+};
+
+static void test_fault_count(const struct target *target, const void *member)
+{
+	struct view view = map_at(target, &bar, GiB, member_size(member));
+	uint64_t faults = faults_of_touching(&view, false);
+	struct bo_levels levels = levels_of(&view);
+	uint64_t expected = levels.pte ? BAR_SIZE / BO_PMD_SIZE + 1 : 1;
+
+	view_assert(&view, faults == expected, "%" PRIu64 " faults, expected %" PRIu64 " (%" PRIu64
+		    " pud, %" PRIu64 " pmd, %" PRIu64 " pte)", faults, expected, levels.pud,
+		    levels.pmd, levels.pte);
+	assert_levels(&view, HUGE_PUD);
+	finish(&view);
 }
 
 /* MADV_RANDOM splits the VMA and changes no entry by itself. */
@@ -380,6 +409,8 @@ static void test_mremap_whole(const struct target *target, const void *member)
 }
 
 static const struct subtest subtests[] = {
+	{ "fault-count-%s", "Faults to touch all", .test_member = test_fault_count,
+	  FAMILY(addresses) },
 	{ "mremap-%s", "mremap() of a part", .test_member = test_mremap, FAMILY(cuts) },
 	{ "mremap-%s-to-4k", "mremap() of a part to where only 4 KiB entries fit",
 	  .test_member = test_mremap_to_4k, FAMILY(cuts) },
