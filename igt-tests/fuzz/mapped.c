@@ -154,6 +154,11 @@ static void *map_bar(struct fuzz_bar *bar, uint64_t call, void *addr, uint64_t l
 	return map;
 }
 
+/* A flag of x86 */
+#ifndef MAP_32BIT
+#define MAP_32BIT	0
+#endif
+
 static void *map_instead(uint64_t call, void *addr, size_t asked, int prot, int flags)
 {
 	const int fixed = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_32BIT;

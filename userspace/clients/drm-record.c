@@ -39,12 +39,23 @@ static uint32_t *accesses;	/* offsets of pages, and WRITE */
 static size_t count;
 static struct sigaction old_action;
 
+static bool was_write(uintptr_t page, const ucontext_t *user)
+{
+#ifdef __x86_64__
+	/* Bit 1 of the error code of a page fault */
+	(void)page;
+	return user->uc_mcontext.gregs[REG_ERR] & 2;
+#else
+	/* The first fault makes a page readable, so a second one is a write. */
+	(void)user;
+	return page == accessible[0] || page == accessible[1];
+#endif
+}
+
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
-	const ucontext_t *user = context;
 	const uintptr_t page = (uintptr_t)info->si_addr & -BO_PTE_SIZE;
-	/* Bit 1 of the error code of a page fault on x86 */
-	const bool write = user->uc_mcontext.gregs[REG_ERR] & 2;
+	const bool write = was_write(page, context);
 
 	if (page < start || page >= end || count == MAX_ACCESSES) {
 		if (count == MAX_ACCESSES)
