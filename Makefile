@@ -11,11 +11,15 @@ tree := $(abspath $(KDIR))
 base := $(abspath build/linux-base)
 root := build/root.img
 
-# For what runs on a machine with a GPU
+# make takes a path with spaces for several, and so does the kernel's build.
+spaced := $(strip $(foreach v,CURDIR KDIR,$(if $(word 2,$($(v))),$(v))))
+ifneq ($(and $(spaced),$(filter-out build/% clean clients help install,$(MAKECMDGOALS))),)
+$(error $(foreach v,$(spaced),"$($(v))" has a space, which the build of a kernel does not take))
+endif
+
+# Debian's names of what the clients take
 client_packages := build-essential libdrm-dev libegl-dev libgbm-dev libgles-dev pkg-config
-# For the kernel tree
-tree_packages := git xz-utils
-# For the rest
+# For all that runs in the guest
 packages := bc bison ccache debian-archive-keyring flex gdb genext2fs gnuplot-nox libelf-dev \
 	libssl-dev mmdebstrap netpbm python3-ply python3 qemu-system-gui qemu-system-x86 \
 	shellcheck
@@ -25,9 +29,13 @@ export CCACHE_MAXSIZE ?= 5G
 export CCACHE_NOHASHDIR = 1
 
 version := 0.1
+# CC, CFLAGS, CPPFLAGS, LDFLAGS and PKG_CONFIG are the user's, or those of a package's build.
+CFLAGS ?= -O2
+PKG_CONFIG ?= pkg-config
 # Asked when it is used: not before "setup" has installed what answers
-cflags = -DVERSION='"$(version)"' -std=gnu11 -O2 -Wall -Wextra -Iuserspace/bo -Iuserspace/common \
-	$(shell pkg-config --cflags libdrm)
+ask = $(shell $(PKG_CONFIG) $(1) 2>/dev/null)
+cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuserspace/common \
+	$(CPPFLAGS) $(CFLAGS) $(call ask,--cflags libdrm)
 
 .PHONY: help setup setup-clients setup-tree tree patches post kernel debug-kernel base-kernel root \
 	shell demo baseline bench pictures check check-configs check-igt check-pae check-static \
@@ -53,7 +61,8 @@ help:
 	@echo "                   then make vmtests"
 	@echo "make vmtests       run_vmtests.sh on the patched and the unpatched kernel, and compare;"
 	@echo "                   T=CATEGORIES, VMTESTS=SECONDS at most for each"
-	@echo "make check-static  series applies, checkpatch, patches match the tree, cover letters, shellcheck"
+	@echo "make check-static  series applies, checkpatch, patches match the tree, cover letters, shellcheck,"
+	@echo "                   what commands do to this machine, user space for arm64"
 	@echo "make shell         a prompt in the guest; KERNEL=debug|plain|base (default plain)"
 	@echo "make tree          get Linux 7.3 and apply the series, or its topics up to TOPIC=FOLDER;"
 	@echo "                   make kernel TOPIC=FOLDER builds that"
@@ -62,7 +71,8 @@ help:
 	@echo "make kernel        build the patched kernel; debug-kernel, base-kernel: the others"
 	@echo "make clients       build userspace/; make tests: igt-tests/, selftests: the kernel's own"
 	@echo "make install       bo-map and the other clients with their manual pages; prefix=DIR (default"
-	@echo "                   /usr/local), DESTDIR=DIR"
+	@echo "                   /usr/local), DESTDIR=DIR, programs=NAMES; as clients, with CC and CFLAGS,"
+	@echo "                   and without installing packages"
 	@echo "make root          build the guest's root file system"
 	@echo "make setup         install the Debian packages that all of this needs"
 	@echo "make clean         remove build/ and results/ (downloads and ccache stay in"
@@ -70,7 +80,7 @@ help:
 	@echo "KDIR=DIR uses a Linux 7.3 tree of your own instead of $(KDIR)."
 
 setup-tree:
-	@guest/setup $(tree_packages)
+	@guest/setup git
 
 # apt-get runs once at a time.
 setup-clients: setup-tree
@@ -111,18 +121,27 @@ root: $(root)
 $(root): guest/mkroot guest/root.packages | setup
 	@guest/mkroot $@
 
+# The clients alone are built without installing anything, as a package's build must be. "need" says
+# what is missing.
+ifneq ($(filter-out build/% clean clients help install,$(MAKECMDGOALS)),)
+setup_clients := setup-clients
+endif
+need = @$(PKG_CONFIG) --print-errors --exists $(1) || \
+	{ echo "$@ needs $(1); on Debian, 'make setup-clients' installs it" >&2; exit 1; }
+
 # The library that creates and maps objects; position-independent for the libraries of clients/
 bo := build/libbo.a
 bo_objects := $(patsubst userspace/bo/%.c,build/obj/bo/%.o,$(wildcard userspace/bo/*.c))
 headers := $(wildcard userspace/bo/*.h userspace/common/*.h)
 
-$(bo_objects): build/obj/bo/%.o: userspace/bo/%.c $(headers) | setup-clients
+$(bo_objects): build/obj/bo/%.o: userspace/bo/%.c $(headers) | $(setup_clients)
+	$(call need,libdrm)
 	@mkdir -p build/obj/bo
-	gcc $(cflags) -fPIC -c -o $@ $<
+	$(CC) $(cflags) -fPIC -c -o $@ $<
 
 $(bo): $(bo_objects)
 	@rm -f $@
-	ar rcs $@ $^
+	$(AR) rcs $@ $^
 
 libs := libdrm
 build/gbm-render: libs += gbm egl glesv2
@@ -130,10 +149,11 @@ build/gbm-render: libs += gbm egl glesv2
 vpath %.c userspace/clients userspace/bench userspace/tlb-model
 
 build/bo-map build/bench build/gbm-render build/scanout build/tlb-model: build/%: %.c $(bo) $(headers)
-	gcc $(cflags) -pthread -o $@ $< $(bo) $(shell pkg-config --cflags --libs $(libs)) -lm
+	$(call need,$(libs))
+	$(CC) $(cflags) $(LDFLAGS) -pthread -o $@ $< $(bo) $(call ask,--cflags --libs $(libs)) -lm
 
 build/drm-levels.so build/drm-record.so: build/%.so: %.c $(bo) $(headers)
-	gcc $(cflags) -fPIC -shared -o $@ $< $(bo) $(shell pkg-config --libs $(libs))
+	$(CC) $(cflags) $(LDFLAGS) -fPIC -shared -o $@ $< $(bo) $(call ask,--libs $(libs))
 
 mesa_clients := build/gbm-render build/scanout build/drm-levels.so build/drm-record.so
 
@@ -152,11 +172,10 @@ about-scanout := write what a DRM device shows to a picture
 programs := bo-map tlb-model gbm-render scanout
 
 install: $(programs:%=build/%)
-	@guest/setup help2man
 	@install -d "$(bindir)" "$(mandir)"
 	install -t "$(bindir)" $^
 	@if ! command -v help2man >/dev/null; then \
-		echo "no manual pages: help2man is missing"; \
+		echo "no manual pages, for which help2man is missing"; \
 	else \
 		$(foreach p,$(programs),help2man -N -n "$(about-$(p))" -o "$(mandir)/$(p).1" build/$(p) &&) \
 		echo "manual pages in $(mandir)"; \
@@ -168,22 +187,22 @@ igt_tests := $(basename $(notdir $(wildcard igt-tests/tests/*.c)))
 igt_lib := $(patsubst igt-tests/lib/%.c,build/obj/igt/%.o,$(wildcard igt-tests/lib/*.c))
 igt_headers := $(headers) $(wildcard igt-tests/lib/*.h igt-tests/igt/*.h)
 igt_cflags = $(cflags) -Iigt-tests/lib -Iigt-tests/igt
-libigt := build/igt/usr/lib/x86_64-linux-gnu/libigt.so.0
+libigt := build/igt/libigt.so.0
 
 # The library of the release that the guest runs.
 $(libigt): | setup
 	@rm -rf build/igt && mkdir -p build/igt
 	cd build/igt && ../../guest/suite forky download igt-gpu-tools && \
-		dpkg-deb -x igt-gpu-tools_*.deb . && touch usr/lib/x86_64-linux-gnu/libigt.so.0
+		dpkg-deb -x igt-gpu-tools_*.deb . && cp usr/lib/*/libigt.so.0 .
 
-$(igt_lib): build/obj/igt/%.o: igt-tests/lib/%.c $(igt_headers) | setup-clients
+$(igt_lib): build/obj/igt/%.o: igt-tests/lib/%.c $(igt_headers) | $(setup_clients)
 	@mkdir -p build/obj/igt
-	gcc $(igt_cflags) -c -o $@ $<
+	$(CC) $(igt_cflags) -c -o $@ $<
 
 $(igt_tests:%=build/tests/%): build/tests/%: igt-tests/tests/%.c $(igt_lib) $(igt_headers) $(bo) $(libigt)
 	@mkdir -p build/tests
-	gcc $(igt_cflags) -pthread -o $@ $< $(igt_lib) $(bo) $(libigt) \
-		-Wl,--allow-shlib-undefined $(shell pkg-config --libs libdrm)
+	$(CC) $(igt_cflags) $(LDFLAGS) -pthread -o $@ $< $(igt_lib) $(bo) $(libigt) \
+		-Wl,--allow-shlib-undefined $(call ask,--libs libdrm)
 
 tests: $(igt_tests:%=build/tests/%)
 
@@ -212,11 +231,11 @@ check-without: debug-kernel tests $(root)
 fuzz := build/fuzz/fuzz build/fuzz/mapped.so
 build/fuzz/fuzz: igt-tests/fuzz/fuzz.c igt-tests/fuzz/fuzz.h $(bo) $(headers)
 	@mkdir -p build/fuzz
-	gcc $(cflags) -o $@ $< $(bo) $(shell pkg-config --libs libdrm)
+	$(CC) $(cflags) $(LDFLAGS) -o $@ $< $(bo) $(call ask,--libs libdrm)
 
 build/fuzz/mapped.so: igt-tests/fuzz/mapped.c igt-tests/fuzz/fuzz.h $(bo) $(headers)
 	@mkdir -p build/fuzz
-	gcc $(cflags) -fPIC -shared -o $@ $< $(bo) $(shell pkg-config --libs libdrm)
+	$(CC) $(cflags) $(LDFLAGS) -fPIC -shared -o $@ $< $(bo) $(call ask,--libs libdrm)
 
 # Seconds of stress for each of four targets, of the model for each of two, of each of three fuzzers.
 # SEED=N repeats a run of the first two. All are in the environment, as what is given to make is.
@@ -258,6 +277,7 @@ check-pae: setup tree
 	@igt-tests/run/check-pae $(tree)
 
 check-static: setup tree build/tlb-model
+	@guest/setup gcc-aarch64-linux-gnu
 	@igt-tests/run/check-static $(tree)
 	@userspace/tlb-model/tlb-model-test build/tlb-model
 
