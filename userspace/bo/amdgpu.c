@@ -54,10 +54,23 @@ static int amdgpu_map_offset(int fd, uint32_t handle, uint64_t *offset)
 	return ret;
 }
 
+static int amdgpu_tiled(int fd, uint32_t handle)
+{
+	struct drm_amdgpu_gem_metadata get = {
+		.handle = handle,
+		.op = AMDGPU_GEM_METADATA_OP_GET_METADATA,
+	};
+	int ret = bo_ioctl(fd, DRM_IOCTL_AMDGPU_GEM_METADATA, &get);
+
+	/* Up to GFX8, 1 are rows that are aligned; from GFX9 on, a swizzle that nothing displays. */
+	return ret ? ret : AMDGPU_TILING_GET(get.data.tiling_info, SWIZZLE_MODE) > 1;
+}
+
 const struct bo_driver bo_driver_amdgpu = {
 	.name = "amdgpu",
 	.vram_size = amdgpu_vram_size,
 	.max_size = amdgpu_max_size,
 	.create = amdgpu_create,
 	.map_offset = amdgpu_map_offset,
+	.tiled = amdgpu_tiled,
 };

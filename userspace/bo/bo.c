@@ -70,6 +70,7 @@ uint64_t bo_vram_size(int fd)
 {
 	const struct bo_driver *driver = bo_driver_of(fd);
 
+	errno = 0;
 	return driver->vram_size ? driver->vram_size(fd) : 0;
 }
 
@@ -77,6 +78,7 @@ uint64_t bo_max_size(int fd, enum bo_placement placement)
 {
 	const struct bo_driver *driver = creator(fd, placement);
 
+	errno = 0;
 	return driver->max_size ? driver->max_size(fd, placement) : 0;
 }
 
@@ -126,6 +128,13 @@ int bo_from_dumb(int fd, uint32_t handle, uint64_t size, struct bo *bo)
 {
 	*bo = (struct bo){ .fd = fd, .handle = handle, .size = size, .placement = BO_DUMB };
 	return bo_driver_dumb.map_offset(fd, handle, &bo->offset);
+}
+
+int bo_tiled(int fd, uint32_t handle)
+{
+	const struct bo_driver *driver = bo_driver_of(fd);
+
+	return driver->tiled ? driver->tiled(fd, handle) : 0;
 }
 
 bool bo_can_pin(int fd)

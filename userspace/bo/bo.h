@@ -62,10 +62,13 @@ const char *bo_placement_name(enum bo_placement placement);
 /* Whether objects can be created in @placement through this driver. */
 bool bo_supported(int fd, enum bo_placement placement);
 
-/* Bytes of device memory that objects can use (0 if the driver has none or cannot tell). */
+/*
+ * Bytes of device memory that objects can use; 0 if the driver has none, with errno if it was not
+ * to be asked.
+ */
 uint64_t bo_vram_size(int fd);
 
-/* The largest object that the driver's interface can ask for, room or not. */
+/* The largest object that the driver's interface can ask for, room or not; 0 likewise. */
 uint64_t bo_max_size(int fd, enum bo_placement placement);
 
 /*
@@ -79,6 +82,11 @@ void bo_destroy(struct bo *bo);
 int bo_import(int fd, int dmabuf, struct bo *bo);
 /* For mapping an object that others have made; the driver must have dumb buffers. */
 int bo_from_dumb(int fd, uint32_t handle, uint64_t size, struct bo *bo);
+/*
+ * Whether the driver says that the pixels of a buffer are not in rows: 1, 0 or a negative errno. A
+ * buffer with a DRM format modifier has that instead.
+ */
+int bo_tiled(int fd, uint32_t handle);
 /* Whether the driver can pin its objects, as it does when another device imports one. */
 bool bo_can_pin(int fd);
 

@@ -30,6 +30,8 @@ struct bo_driver {
 	const char *vram_allocations;
 	int (*return_to_vram)(const struct bo *bo);
 	int (*hold)(const struct bo *bo);
+	/* 1, 0 or a negative errno; without it, only modifiers tell. */
+	int (*tiled)(int fd, uint32_t handle);
 	/* Without it, the driver always can. */
 	bool (*can_pin)(int fd);
 
@@ -41,6 +43,7 @@ struct bo_driver {
 
 #define BO_DRIVERS(driver)	\
 	driver(amdgpu)		\
+	driver(i915)		\
 	driver(nouveau)		\
 	driver(qxl)		\
 	driver(radeon)		\

@@ -49,6 +49,15 @@ static int radeon_map_offset(int fd, uint32_t handle, uint64_t *offset)
 	return ret;
 }
 
+static int radeon_tiled(int fd, uint32_t handle)
+{
+	struct drm_radeon_gem_get_tiling get = { .handle = handle };
+	int ret = bo_ioctl(fd, DRM_IOCTL_RADEON_GEM_GET_TILING, &get);
+
+	return ret ? ret : (get.tiling_flags & (RADEON_TILING_MACRO | RADEON_TILING_MICRO |
+						RADEON_TILING_MICRO_SQUARE)) != 0;
+}
+
 /* For another device, in the GART, which radeon gives up when the GPU does not start. */
 static bool radeon_can_pin(int fd)
 {
@@ -76,4 +85,5 @@ const struct bo_driver bo_driver_radeon = {
 	.map_offset = radeon_map_offset,
 	.open_vram = radeon_open_vram,
 	.can_pin = radeon_can_pin,
+	.tiled = radeon_tiled,
 };

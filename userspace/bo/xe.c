@@ -2,8 +2,11 @@
 #include <stdlib.h>
 #include <sys/param.h>
 
+/* libdrm's, or the kernel's */
 #if __has_include(<xe_drm.h>)
 #include <xe_drm.h>
+#elif __has_include(<drm/xe_drm.h>)
+#include <drm/xe_drm.h>
 #endif
 
 #include "drivers.h"
@@ -80,6 +83,6 @@ const struct bo_driver bo_driver_xe = {
 	.map_offset = xe_map_offset,
 };
 #else
-/* libdrm has no xe_drm.h: a driver that no device has. */
+/* There is no xe_drm.h: a driver that no device has. */
 const struct bo_driver bo_driver_xe = { .name = "" };
 #endif

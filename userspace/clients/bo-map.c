@@ -230,8 +230,8 @@ int main(int argc, char **argv)
 		    version->name);
 	most = bo_max_size(fd, placement) >> 20;
 	if (!most || (placement == BO_VRAM && !bo_vram_size(fd)))
-		die("%s: %s has no objects in %s", argv[optind], version->name,
-		    bo_placement_name(placement));
+		die("%s: %s has no objects in %s%s%s", argv[optind], version->name,
+		    bo_placement_name(placement), errno ? ": " : "", errno ? strerror(errno) : "");
 	/* A page first: what is wrong with that is not the size. */
 	err = bo_create(fd, placement, BO_PTE_SIZE, &mappings[0].bo);
 	if (err)

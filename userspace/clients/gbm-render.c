@@ -18,6 +18,7 @@
 #include <EGL/egl.h>
 #include <EGL/eglext.h>
 #include <GLES2/gl2.h>
+#include <drm_fourcc.h>
 #include <gbm.h>
 #include <xf86drmMode.h>
 
@@ -276,6 +277,21 @@ static void show(int fd, struct output *output, struct gbm_bo *buffer)
 		die("cannot show the picture: %s", strerror(errno));
 }
 
+/* Verifying takes pixels in rows, as was asked for: not all drivers know that wish. */
+static void require_rows(int fd, struct gbm_bo *buffer)
+{
+	uint64_t modifier = gbm_bo_get_modifier(buffer);
+	int tiled = modifier != DRM_FORMAT_MOD_LINEAR;
+
+	if (modifier == DRM_FORMAT_MOD_INVALID)
+		tiled = bo_tiled(fd, gbm_bo_get_handle(buffer).u32);
+	if (tiled < 0)
+		die("cannot ask whether the buffer is tiled: %s", strerror(-tiled));
+	if (tiled)
+		die("Mesa made a tiled buffer, with modifier %#llx, which is not supported",
+		    (unsigned long long)modifier);
+}
+
 /* What is in the buffer, seen through mappings that Mesa and this program make now. */
 static void check(int fd, struct gbm_bo *buffer, const struct triangle *triangle, const char *file)
 {
@@ -368,7 +384,8 @@ int main(int argc, char **argv)
 	if (!gbm)
 		die("GBM does not take %s: %s", argv[optind], strerror(errno));
 	window = gbm_surface_create(gbm, width, height, GBM_FORMAT_XRGB8888,
-				    GBM_BO_USE_SCANOUT | GBM_BO_USE_RENDERING);
+				    GBM_BO_USE_SCANOUT | GBM_BO_USE_RENDERING |
+				    GBM_BO_USE_LINEAR);
 	if (!window)
 		die("GBM has no buffers of %dx%d: %s", width, height, strerror(errno));
 	egl = make_current(gbm, window, &surface);
@@ -391,6 +408,7 @@ int main(int argc, char **argv)
 		buffer = gbm_surface_lock_front_buffer(window);
 		if (!buffer)
 			die("GBM does not hand out the buffer");
+		require_rows(fd, buffer);
 		if (display)
 			show(fd, &output, buffer);
 		check(fd, buffer, triangle, frame == frames - 1 ? file : NULL);

@@ -57,7 +57,7 @@ static drmModeFB2 *lit_framebuffer(int fd)
 static void capture(int fd, const char *file)
 {
 	drmModeFB2 *fb = lit_framebuffer(fd);
-	const void *map;
+	const char *map;
 	struct bo bo;
 	int err;
 
@@ -66,13 +66,25 @@ static void capture(int fd, const char *file)
 		die("cannot see what the card shows: that takes root, or to be the DRM master");
 	if (fb->pixel_format != DRM_FORMAT_XRGB8888 && fb->pixel_format != DRM_FORMAT_ARGB8888)
 		die("format %.4s is not supported", (const char *)&fb->pixel_format);
-	err = bo_from_dumb(fd, fb->handles[0], (uint64_t)fb->pitches[0] * fb->height, &bo);
+	if (fb->flags & DRM_MODE_FB_MODIFIERS) {
+		if (fb->modifier != DRM_FORMAT_MOD_LINEAR)
+			die("the framebuffer is tiled, with modifier %#llx, which is not supported",
+			    (unsigned long long)fb->modifier);
+	} else {
+		err = bo_tiled(fd, fb->handles[0]);
+		if (err < 0)
+			die("cannot ask whether the framebuffer is tiled: %s", strerror(-err));
+		if (err)
+			die("the framebuffer is tiled, which is not supported");
+	}
+	err = bo_from_dumb(fd, fb->handles[0],
+			   fb->offsets[0] + (uint64_t)fb->pitches[0] * fb->height, &bo);
 	if (err)
 		die("cannot map the framebuffer: %s", strerror(-err));
 	map = bo_map_4k(&bo);
 	if (map == MAP_FAILED)
 		die("cannot map the framebuffer: %s", strerror(errno));
-	err = ppm_write(file, map, fb->width, fb->height, fb->pitches[0]);
+	err = ppm_write(file, map + fb->offsets[0], fb->width, fb->height, fb->pitches[0]);
 	if (err)
 		die("cannot write %s: %s", file, strerror(-err));
 	drmModeFreeFB2(fb);
