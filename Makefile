@@ -35,16 +35,18 @@ PKG_CONFIG ?= pkg-config
 # Asked when it is used: not before "setup" has installed what answers
 ask = $(shell $(PKG_CONFIG) $(1) 2>/dev/null)
 cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuserspace/common \
+	-Iuserspace/report \
 	$(CPPFLAGS) $(CFLAGS) $(call ask,--cflags libdrm)
 
 .PHONY: help setup setup-clients setup-tree tree patches post kernel debug-kernel base-kernel root \
-	shell demo baseline bench pictures check check-configs check-igt check-pae check-static \
+	shell demo baseline report bench pictures check check-configs check-igt check-pae check-static \
 	check-without expect soak soak-options upstream-baseline vmtests clients tests selftests \
 	install docs clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
 	@echo "make baseline      the same objects on the unpatched kernel, compared with the last demo"
+	@echo "make report        the report of build/bo-map --report from the guest, into docs/reports/"
 	@echo "make bench         what mapping costs in instructions, beside vfio, sysfs, hugetlb and others"
 	@echo "make pictures      let Mesa's clients draw with and without huge entries, and compare"
 	@echo "make docs          put their last pictures, and the tables of bench, into docs/"
@@ -132,12 +134,18 @@ need = @$(PKG_CONFIG) --print-errors --exists $(1) || \
 # The library that creates and maps objects; position-independent for the libraries of clients/
 bo := build/libbo.a
 bo_objects := $(patsubst userspace/bo/%.c,build/obj/bo/%.o,$(wildcard userspace/bo/*.c))
-headers := $(wildcard userspace/bo/*.h userspace/common/*.h)
+report_objects := $(patsubst userspace/report/%.c,build/obj/report/%.o,$(wildcard userspace/report/*.c))
+headers := $(wildcard userspace/bo/*.h userspace/common/*.h userspace/report/*.h)
 
 $(bo_objects): build/obj/bo/%.o: userspace/bo/%.c $(headers) | $(setup_clients)
 	$(call need,libdrm)
 	@mkdir -p build/obj/bo
 	$(CC) $(cflags) -fPIC -c -o $@ $<
+
+$(report_objects): build/obj/report/%.o: userspace/report/%.c $(headers) | $(setup_clients)
+	$(call need,libdrm)
+	@mkdir -p build/obj/report
+	$(CC) $(cflags) -c -o $@ $<
 
 $(bo): $(bo_objects)
 	@rm -f $@
@@ -145,12 +153,14 @@ $(bo): $(bo_objects)
 
 libs := libdrm
 build/gbm-render: libs += gbm egl glesv2
+build/bo-map: $(report_objects)
 
 vpath %.c userspace/clients userspace/bench userspace/tlb-model
 
 build/bo-map build/bench build/gbm-render build/scanout build/tlb-model: build/%: %.c $(bo) $(headers)
 	$(call need,$(libs))
-	$(CC) $(cflags) $(LDFLAGS) -pthread -o $@ $< $(bo) $(call ask,--cflags --libs $(libs)) -lm
+	$(CC) $(cflags) $(LDFLAGS) -pthread -o $@ $(filter %.c %.o,$^) $(bo) \
+		$(call ask,--cflags --libs $(libs)) -lm
 
 build/drm-levels.so build/drm-record.so: build/%.so: %.c $(bo) $(headers)
 	$(CC) $(cflags) $(LDFLAGS) -fPIC -shared -o $@ $< $(bo) $(call ask,--libs $(libs))
@@ -308,9 +318,20 @@ bench: kernel base-kernel build/bench $(root)
 		$(base)/.plain/arch/x86/boot/bzImage results/bench
 	@userspace/bench/bench-report results/bench.csv results/bench
 
+# The guest's report, in instructions. Other machines: build/bo-map --report
+report: kernel build/bo-map $(root)
+	@mkdir -p results/report && cp build/bo-map results/report
+	@echo "making a report in the guest, some minutes"
+	@guest/run --follow --icount --vttm --mem 3072 --timeout 1200 \
+		--kernel $(tree)/.plain/arch/x86/boot/bzImage --share results/report \
+		-- ./bo-map --report=qemu.txt
+	@cp results/report/qemu.txt docs/reports
+	@userspace/report/reports-table docs/reports
+
 # What docs/ shows: of igt-tests/without, and from the last runs of "make demo", "make bench" and "make pictures"
 docs:
 	@igt-tests/run/check-without --table docs/testing.md
+	@userspace/report/reports-table docs/reports
 	@userspace/bench/bench-report results/bench.csv results/bench docs/performance.md
 	@cp results/bench.csv $(patsubst docs/%,results/%,$(wildcard docs/*.svg)) docs
 	@cp $(patsubst docs/%,results/%,$(wildcard docs/pictures/*.png)) docs/pictures

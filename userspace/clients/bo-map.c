@@ -20,10 +20,12 @@
 
 #include "bo.h"
 #include "cli.h"
+#include "report.h"
 #include "timing.h"
 
 static const char usage[] =
 "Usage: bo-map [OPTION]... DEVICE\n"
+"       bo-map --report[=FILE] [DEVICE]\n"
 "Map a buffer object of a DRM device (say, /dev/dri/card0) and show how.\n"
 "\n"
 "  -p, --placement=vram|system|dumb\n"
@@ -39,6 +41,9 @@ static const char usage[] =
 "                               faults,pgtable_kib,pte,pmd,pud,instructions,threads\n"
 "  -r, --record=NAME            write the page tables to NAME.tables and what it accesses\n"
 "                               to NAME.accesses, for tlb-model\n"
+"  -R, --report[=FILE]          try all placements and sizes on all cards, or on one, with huge\n"
+"                               entries off and on, and write a text file to attach to a mail\n"
+"                               (default ttm-huge-report.txt)\n"
 "  -h, --help, --version\n"
 "\n"
 "\"first touch\", in CSV \"instructions\", is how many nanoseconds the first touch of every page\n"
@@ -158,6 +163,7 @@ int main(int argc, char **argv)
 		{ "threads", required_argument, NULL, 't' },
 		{ "huge-faults", required_argument, NULL, 'f' },
 		{ "record", required_argument, NULL, 'r' },
+		{ "report", optional_argument, NULL, 'R' },
 		{ "csv", no_argument, NULL, 'c' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
@@ -168,14 +174,14 @@ int main(int argc, char **argv)
 	struct bo_levels levels = { 0 }, one;
 	int huge_faults = -1, current, no_tables = 0;
 	bool csv = false, misalign = false;
-	const char *record = NULL;
+	const char *record = NULL, *report_file = NULL;
 	drmVersion *version;
 	int fd, opt, err;
 	int64_t kib, wrong;
 
 	atexit(close_stdout);
 	opterr = 0;
-	while ((opt = getopt_long(argc, argv, ":p:s:mt:f:r:ch", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, ":p:s:mt:f:r:R::ch", options, NULL)) != -1) {
 		switch (opt) {
 		case 'p':
 			if (!strcmp(optarg, "vram"))
@@ -203,6 +209,9 @@ int main(int argc, char **argv)
 		case 'r':
 			record = optarg;
 			break;
+		case 'R':
+			report_file = optarg ? optarg : "ttm-huge-report.txt";
+			break;
 		case 'c':
 			csv = true;
 			break;
@@ -215,6 +224,12 @@ int main(int argc, char **argv)
 		default:
 			bad_option(opt, argv);
 		}
+	}
+	if (report_file) {
+		if (optind < argc - 1)
+			bad_usage("--report takes one device at most; try 'bo-map --help'");
+		report(report_file, argv[optind]);
+		return 0;
 	}
 	if (optind != argc - 1)
 		bad_usage("name one device, say /dev/dri/card0; try 'bo-map --help'");
