@@ -14,7 +14,7 @@ root := build/root.img
 # make takes a path with spaces for several, and so does the kernel's build.
 spaced := $(strip $(foreach v,CURDIR KDIR,$(if $(word 2,$($(v))),$(v))))
 ifneq ($(and $(spaced),$(filter-out build/% clean clients help install,$(MAKECMDGOALS))),)
-$(error $(foreach v,$(spaced),"$($(v))" has a space, which the build of a kernel does not take))
+$(error $(foreach v,$(spaced),"$($(v))" has a space, and the build of a kernel accepts none))
 endif
 
 # Debian's names of what the clients take
@@ -47,14 +47,14 @@ help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
 	@echo "make baseline      the same objects on the unpatched kernel, compared with the last demo"
 	@echo "make report        the report of build/bo-map --report from the guest, into docs/reports/"
-	@echo "make bench         what mapping costs in instructions, beside vfio, sysfs, hugetlb and others"
+	@echo "make bench         measure the cost of mapping in instructions, beside vfio, sysfs, hugetlb, ..."
 	@echo "make pictures      let Mesa's clients draw with and without huge entries, and compare"
-	@echo "make docs          put their last pictures, and the tables of bench, into docs/"
+	@echo "make docs          update the tables and pictures in docs/ from the last runs"
 	@echo "make check         run the tests (debug kernel, igt_runner); T=REGEX for some of them"
-	@echo "make expect        make the outcomes of the last check those that are expected"
+	@echo "make expect        expect the outcomes of the last check from now on"
 	@echo "make check-igt     build the tests in an IGT source tree, unchanged; IGT=DIR"
 	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
-	@echo "make check-configs build what the series touches in other configurations; T=NAMES,"
+	@echo "make check-configs build the files that the series touches in other configurations; T=NAMES,"
 	@echo "                   PATCHES=topics: after each topic, PATCHES=each: one after each patch"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
 	@echo "make soak          threads and moving objects for 10 minutes, random operations for an hour,"
@@ -76,7 +76,7 @@ help:
 	@echo "                   /usr/local), DESTDIR=DIR, programs=NAMES; as clients, with CC and CFLAGS,"
 	@echo "                   and without installing packages"
 	@echo "make root          build the guest's root file system"
-	@echo "make setup         install the Debian packages that all of this needs"
+	@echo "make setup         install the Debian packages for all of this"
 	@echo "make clean         remove build/ and results/ (downloads and ccache stay in"
 	@echo "                   $(cache))"
 	@echo "KDIR=DIR uses a Linux 7.3 tree of your own instead of $(KDIR)."

@@ -36,7 +36,7 @@
 
 static const char usage[] =
 "Usage: bench [OPTION]... [MAPPING]...\n"
-"Measure what it costs to map memory, with each MAPPING or with all that this guest has.\n"
+"Measure the cost of mapping memory, with each MAPPING or with all that this guest has.\n"
 "The first word of a name stands for all that begin with it: vram, hugetlb.\n"
 "\n"
 "  -c, --case=NAME    only this case\n"
@@ -44,8 +44,8 @@ static const char usage[] =
 "  -h, --help         this text\n"
 "      --version      the version\n"
 "\n"
-"Prints case,mapping,size_mib,faults,pgtable_kib,instructions; says on stderr how far it is.\n"
-"The figures are instructions where the clock counts them (guest/run --icount), nanoseconds\n"
+"Prints case,mapping,size_mib,faults,pgtable_kib,instructions; progress is on stderr.\n"
+"The figures are instructions if the clock counts them (guest/run --icount), nanoseconds\n"
 "elsewhere. On a kernel without ttm.huge_faults, mappings are called NAME-7.3.\n";
 
 static uint64_t round_up(uint64_t value, uint64_t multiple)

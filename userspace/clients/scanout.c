@@ -26,7 +26,7 @@
 
 static const char usage[] =
 "Usage: scanout DEVICE FILE [COMMAND...]\n"
-"Write what a DRM device (say, /dev/dri/card0) shows to a PPM file, now or when COMMAND ends.\n"
+"Write the picture on a DRM device (say, /dev/dri/card0) to a PPM file, now or when COMMAND ends.\n"
 "Exits with the command's status if that is not 0. Needs root.\n";
 
 /* The framebuffer of the first CRTC that has one */
@@ -63,7 +63,7 @@ static void capture(int fd, const char *file)
 
 	/* That is how the kernel refuses. */
 	if (!fb->handles[0])
-		die("cannot see what the card shows: that takes root, or to be the DRM master");
+		die("cannot read the framebuffer: that needs root or the DRM master");
 	if (fb->pixel_format != DRM_FORMAT_XRGB8888 && fb->pixel_format != DRM_FORMAT_ARGB8888)
 		die("format %.4s is not supported", (const char *)&fb->pixel_format);
 	if (fb->flags & DRM_MODE_FB_MODIFIERS) {

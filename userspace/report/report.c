@@ -447,9 +447,9 @@ static void announce(const char *path)
 	started = now();
 	measure(card->fd, card->placement[card->placements - 1], pages * BO_PTE_SIZE, &row);
 	spent = (now() - started) / pages * pages_planned / 1000000000;
-	fprintf(stderr, "%d card(s), %u measurements: this takes about %" PRIu64 " s, or some minutes"
-		" where memory is slow.\n"
-		"Ctrl-C ends it early; what there is until then is in %s.\n", card_count, rows_planned,
+	fprintf(stderr, "%d card(s), %u measurements: this takes about %" PRIu64 " s, more"
+		" if memory is slow.\n"
+		"Ctrl-C ends it early; %s keeps the part that is done.\n", card_count, rows_planned,
 		spent + 5 * card_count, path);
 	started = now();
 }

@@ -27,7 +27,7 @@
 static const char usage[] =
 "Usage: tlb-model [OPTION]... --accesses=FILE\n"
 "  or:  tlb-model [OPTION]... --pattern=PATTERN --size=MIB\n"
-"Count the TLB misses of memory accesses on processors of which the TLBs are published,\n"
+"Count the TLB misses of memory accesses on processors with published TLBs,\n"
 "and the page-table entries read for them.\n"
 "\n"
 "  -a, --accesses=FILE    recorded accesses, as below; - for standard input\n"
@@ -35,7 +35,7 @@ static const char usage[] =
 "                         stride: every --step bytes, and again from 64 bytes further on;\n"
 "                         random: any multiple of 8 bytes\n"
 "  -s, --size=MIB         the memory that the pattern covers\n"
-"  -b, --begin=ADDRESS    where that is (default: the first that --tables maps, or 0)\n"
+"  -b, --begin=ADDRESS    its address (default: the first that --tables maps, or 0)\n"
 "      --step=BYTES       (default 4096)\n"
 "  -n, --count=N          accesses (default: one for every 64 bytes, random: 1000000)\n"
 "      --seed=N           of random (default 1)\n"
@@ -448,7 +448,7 @@ static void empty_tlbs(struct processor *p)
 static void add_run(uint64_t address, uint64_t count, int64_t step, bool write)
 {
 	if (run_count == MAX_RUNS)
-		die("more than %d runs, for which there is no room; each random access is one",
+		die("more than %d runs of accesses; a random access is a run of its own",
 		    MAX_RUNS);
 	runs = grow(runs, run_count, sizeof(*runs));
 	runs[run_count++] = (struct run){ address, count, step, write };
@@ -748,7 +748,7 @@ static void choose_processor(const char *text)
 		}
 	}
 	if (!found)
-		bad_usage("no geometry is called '%s'; try 'tlb-model --list'", text);
+		bad_usage("there is no geometry '%s'; try 'tlb-model --list'", text);
 }
 
 int main(int argc, char **argv)
@@ -835,7 +835,7 @@ int main(int argc, char **argv)
 		}
 	}
 	if (optind != argc)
-		bad_usage("what is '%s'? Try 'tlb-model --help'", argv[optind]);
+		bad_usage("unknown argument '%s'; try 'tlb-model --help'", argv[optind]);
 	if (!accesses == !pattern)
 		bad_usage("either --accesses or --pattern is needed; try 'tlb-model --help'");
 	if (pattern && !size)
