@@ -36,6 +36,7 @@ struct card {
 	enum bo_placement placement[2];
 	int placements;
 	uint64_t room[2];
+	int error[2];		/* errno, if the driver does not tell what room there is */
 };
 
 static struct card cards[MAX_CARDS];
@@ -96,10 +97,11 @@ const char *size_text(uint64_t size, char text[SIZE_TEXT])
 }
 
 /* How large an object may be here, so that it disturbs nobody */
-static uint64_t room(int fd, enum bo_placement placement)
+static uint64_t room(int fd, enum bo_placement placement, int *error)
 {
 	uint64_t most = bo_max_size(fd, placement), free;
 
+	*error = most ? 0 : errno;
 	free = placement == BO_VRAM ? bo_vram_size(fd) / 2 : available_memory() / 4;
 	return MIN(most, free);
 }
@@ -122,7 +124,7 @@ static bool add_card(const char *node, int fd)
 		card->placement[card->placements++] = BO_SYSTEM;
 	}
 	for (int p = 0; p < card->placements; p++) {
-		card->room[p] = room(fd, card->placement[p]);
+		card->room[p] = room(fd, card->placement[p], &card->error[p]);
 		for (size_t i = 0; i < SIZES && sizes[i] <= card->room[p]; i++) {
 			pages_planned += 2 * sizes[i] / BO_PTE_SIZE;
 			rows_planned += 2;
@@ -340,7 +342,8 @@ static void report_rows(FILE *out, const struct card *card, int most)
 		}
 		if (card->room[p] < sizes[SIZES - 1])
 			fprintf(out, "  %-8s %9s\n", bo_placement_name(card->placement[p]),
-				card->room[p] ? "no room here for more" : "none");
+				card->room[p] ? "no room here for more" :
+				card->error[p] ? strerror(card->error[p]) : "none of TTM");
 	}
 	print_costs(out, entries, count);
 	print_short(out, entries, count);

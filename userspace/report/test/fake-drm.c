@@ -8,6 +8,7 @@
  *                     DIR; DIR/dev/dri/card0 is a plain file, which is what mappings map
  *   FAKE_DRIVER=NAME  amdgpu, i915, nouveau, radeon or xe
  *   FAKE_FAIL=WHAT:ERRNO  create, size or map fails like that
+ *   FAKE_INTEGRATED=1 i915 has no memory of its own
  *   FAKE_DELAY=MS     that long takes the creation of an object
  *   FAKE_TILED=HOW    modifier or driver: the framebuffer that is shown is tiled
  */
@@ -212,7 +213,7 @@ static int i915_query(struct drm_i915_query *query)
 		if (regions->num_regions || regions->rsvd[0] || regions->rsvd[1] || regions->rsvd[2])
 			return refuse("the buffer is not empty");
 		memset(regions, 0, length);
-		regions->num_regions = 2;
+		regions->num_regions = *setting("FAKE_INTEGRATED") ? 1 : 2;
 		regions->regions[0].region.memory_class = I915_MEMORY_CLASS_SYSTEM;
 		regions->regions[0].probed_size = VRAM;
 		regions->regions[1].region.memory_class = I915_MEMORY_CLASS_DEVICE;
@@ -430,7 +431,7 @@ static const char *moved_path(const char *path, char moved[PATH_MAX])
 
 static int note_card(const char *path, int fd)
 {
-	if (fd >= 0 && !strncmp(path, "/dev/dri/card", 13))
+	if (fd >= 0 && !strncmp(path, "/dev/dri/", 9))
 		card_fd = fd;
 	return fd;
 }
