@@ -10,6 +10,7 @@ cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ttm-huge
 tree := $(abspath $(KDIR))
 base := $(abspath build/linux-base)
 root := build/root.img
+guest := setup-guest $(root)
 
 # make takes a path with spaces for several, and so does the kernel's build.
 spaced := $(strip $(foreach v,CURDIR KDIR,$(if $(word 2,$($(v))),$(v))))
@@ -17,12 +18,16 @@ ifneq ($(and $(spaced),$(filter-out build/% clean clients help install,$(MAKECMD
 $(error $(foreach v,$(spaced),"$($(v))" has a space, and the build of a kernel accepts none))
 endif
 
-# Debian's names of what the clients take
-client_packages := build-essential libdrm-dev libegl-dev libgbm-dev libgles-dev pkg-config
-# For all that runs in the guest
-packages := bc bison ccache debian-archive-keyring flex gdb genext2fs gnuplot-nox libelf-dev \
-	libssl-dev mmdebstrap netpbm python3-ply python3 qemu-system-gui qemu-system-x86 \
-	shellcheck
+# Debian's packages, by their use: "make setup-kernel" installs those of packages-kernel.
+packages-tree := git
+packages-clients := build-essential libdrm-dev libegl-dev libgbm-dev libgles-dev pkg-config
+packages-kernel := bc bison build-essential ccache flex libelf-dev libssl-dev python3
+packages-root := debian-archive-keyring genext2fs mmdebstrap
+packages-guest := gdb python3 qemu-system-gui qemu-system-x86
+packages-figures := gnuplot-nox
+packages-pictures := netpbm
+packages-static := gcc-aarch64-linux-gnu python3 python3-ply shellcheck
+setups := $(patsubst packages-%,setup-%,$(filter packages-%,$(.VARIABLES)))
 
 export CCACHE_DIR ?= $(cache)/ccache
 export CCACHE_MAXSIZE ?= 5G
@@ -38,7 +43,7 @@ cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuser
 	-Iuserspace/report \
 	$(CPPFLAGS) $(CFLAGS) $(call ask,--cflags libdrm)
 
-.PHONY: help setup setup-clients setup-tree tree patches post kernel debug-kernel base-kernel root \
+.PHONY: help setup $(setups) tree patches post kernel debug-kernel base-kernel root \
 	shell demo baseline report bench pictures check check-configs check-igt check-pae check-static \
 	check-without expect soak soak-options upstream-baseline vmtests clients tests selftests \
 	install docs clean
@@ -76,20 +81,16 @@ help:
 	@echo "                   /usr/local), DESTDIR=DIR, programs=NAMES; as clients, with CC and CFLAGS,"
 	@echo "                   and without installing packages"
 	@echo "make root          build the guest's root file system"
-	@echo "make setup         install the Debian packages for all of this"
+	@echo "make setup         install the Debian packages for all of this; setup-clients, setup-kernel, ...:"
+	@echo "                   for a part"
 	@echo "make clean         remove build/ and results/ (downloads and ccache stay in"
 	@echo "                   $(cache))"
 	@echo "KDIR=DIR uses a Linux 7.3 tree of your own instead of $(KDIR)."
 
-setup-tree:
-	@guest/setup git
+$(setups): setup-%:
+	@guest/setup $(packages-$*)
 
-# apt-get runs once at a time.
-setup-clients: setup-tree
-	@guest/setup $(client_packages)
-
-setup: setup-clients
-	@guest/setup $(packages)
+setup: $(setups)
 
 # Such as mm-patches/03-memory-types; all if there is none
 TOPIC ?=
@@ -108,19 +109,19 @@ post: setup-tree
 # Up to some TOPIC there is nothing of it yet.
 series_config = $(if $(wildcard $(tree)/drivers/gpu/drm/vttm),guest/series.config)
 
-kernel: setup tree
+kernel: setup-kernel tree
 	@guest/kernel $(tree) .plain guest/kernel.config guest/peers.config $(series_config) $(FRAGMENTS)
 
-debug-kernel: setup tree
+debug-kernel: setup-kernel tree
 	@guest/kernel $(tree) .debug guest/kernel.config guest/series.config guest/debug.config \
 		guest/calls.config $(FRAGMENTS)
 
-base-kernel: setup tree
+base-kernel: setup-kernel tree
 	@guest/tree base $(tree) $(base)
 	@guest/kernel $(base) .plain guest/kernel.config guest/peers.config $(FRAGMENTS)
 
 root: $(root)
-$(root): guest/mkroot guest/root.packages | setup
+$(root): guest/mkroot guest/root.packages | setup-root
 	@guest/mkroot $@
 
 # The clients alone are built without installing anything, as a package's build must be. "need" says
@@ -200,7 +201,7 @@ igt_cflags = $(cflags) -Iigt-tests/lib -Iigt-tests/igt
 libigt := build/igt/libigt.so.0
 
 # The library of the release that the guest runs.
-$(libigt): | setup
+$(libigt): | setup-root
 	@rm -rf build/igt && mkdir -p build/igt
 	cd build/igt && ../../guest/suite forky download igt-gpu-tools && \
 		dpkg-deb -x igt-gpu-tools_*.deb . && cp usr/lib/*/libigt.so.0 .
@@ -217,10 +218,10 @@ $(igt_tests:%=build/tests/%): build/tests/%: igt-tests/tests/%.c $(igt_lib) $(ig
 tests: $(igt_tests:%=build/tests/%)
 
 # The kernel's own tests of memory management, from the tree
-selftests: setup tree
+selftests: setup-kernel tree
 	@igt-tests/run/selftests $(tree) build/selftests
 
-check: debug-kernel tests selftests $(root)
+check: debug-kernel tests selftests $(guest)
 	@igt-tests/run/check $(tree)/.debug/arch/x86/boot/bzImage "$$T"
 
 # What an IGT tree is built with
@@ -235,7 +236,7 @@ check-igt:
 expect:
 	@igt-tests/report/summary --write results/check igt-tests/report/expected
 
-check-without: debug-kernel tests $(root)
+check-without: debug-kernel tests $(guest)
 	@igt-tests/run/check-without $(tree) $(T)
 
 fuzz := build/fuzz/fuzz build/fuzz/mapped.so
@@ -252,7 +253,7 @@ build/fuzz/mapped.so: igt-tests/fuzz/mapped.c igt-tests/fuzz/fuzz.h $(bo) $(head
 soak-options:
 	@igt-tests/run/soak --check
 
-soak: soak-options setup tree tests $(fuzz) $(root)
+soak: soak-options setup-kernel tree tests $(fuzz) $(guest)
 	@guest/kernel $(tree) .kasan guest/kernel.config guest/series.config guest/debug.config \
 		guest/kasan.config $(FRAGMENTS)
 	@igt-tests/run/soak $(tree)/.kasan/arch/x86/boot/bzImage
@@ -260,7 +261,7 @@ soak: soak-options setup tree tests $(fuzz) $(root)
 
 # All of the kernel's own tests of memory management, on both kernels, which must agree. T=CATEGORIES of
 # run_vmtests.sh, VMTESTS=SECONDS after which each is ended
-vmtests: setup tree $(root)
+vmtests: setup-kernel tree $(guest)
 	@guest/setup libcap-dev libnuma-dev liburing-dev
 	@guest/tree base $(tree) $(base)
 	@guest/kernel $(tree) .vmtests guest/kernel.config $(series_config) guest/vmtests.config $(FRAGMENTS)
@@ -269,25 +270,24 @@ vmtests: setup tree $(root)
 		$(base)/.vmtests/arch/x86/boot/bzImage $(T)
 
 # What upstream's tests say without the series; to be written again for a new release.
-upstream-baseline: base-kernel tests selftests $(root)
+upstream-baseline: base-kernel tests selftests $(guest)
 	@RESULTS=results/upstream-baseline igt-tests/run/check --record $(base)/.plain/arch/x86/boot/bzImage
 
 # Compilers for the other architectures; on x86-64 gcc builds i386 too.
 cross := gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu gcc-s390x-linux-gnu patchelf
 
-check-configs: setup tree
+check-configs: setup-kernel setup-root tree
 	@guest/setup $(cross)
 	@guest/tree base $(tree) $(base)
 	@$(if $(PATCHES),guest/tree base $(tree) $(abspath build/linux-each))
 	@guest/check-configs $(if $(PATCHES),--$(PATCHES)) $(tree) $(base) $(if $(PATCHES),build/linux-each) $(T)
 
 # i386 kernel and program; the one for x86-64 has no 32-bit C library.
-check-pae: setup tree
+check-pae: setup-kernel setup-guest tree
 	@guest/setup gcc-i686-linux-gnu libc6-dev-i386-cross
 	@igt-tests/run/check-pae $(tree)
 
-check-static: setup tree build/tlb-model
-	@guest/setup gcc-aarch64-linux-gnu
+check-static: setup-static tree build/tlb-model
 	@igt-tests/run/check-static $(tree)
 	@userspace/tlb-model/tlb-model-test build/tlb-model
 
@@ -302,24 +302,24 @@ define map-objects
 @mv results/$(1)/output results/$(1).csv
 endef
 
-demo: kernel build/bo-map $(root)
+demo: kernel build/bo-map $(guest) setup-figures
 	$(call map-objects,demo,$(tree))
 	@userspace/demo/demo-report results/demo.csv results/demo
 
 # What the switch costs when it is off: the same client on the unpatched kernel.
-baseline: base-kernel build/bo-map $(root)
+baseline: base-kernel build/bo-map $(guest)
 	$(call map-objects,baseline,$(base),SWITCHES=0)
 	@userspace/demo/demo-compare results/baseline.csv results/demo.csv
 
 # Both kernels, side by side
-bench: kernel base-kernel build/bench $(root)
+bench: kernel base-kernel build/bench $(guest) setup-figures
 	@mkdir -p results
 	@userspace/bench/bench-run $(tree)/.plain/arch/x86/boot/bzImage \
 		$(base)/.plain/arch/x86/boot/bzImage results/bench
 	@userspace/bench/bench-report results/bench.csv results/bench
 
 # The guest's report, in instructions. Other machines: build/bo-map --report
-report: kernel build/bo-map $(root)
+report: kernel build/bo-map $(guest)
 	@mkdir -p results/report && cp build/bo-map results/report
 	@echo "making a report in the guest, some minutes"
 	@guest/run --follow --icount --vttm --mem 3072 --timeout 1200 \
@@ -337,7 +337,7 @@ docs:
 	@cp $(patsubst docs/%,results/%,$(wildcard docs/pictures/*.png)) docs/pictures
 
 # What Mesa draws through huge entries and through 4 KiB ones; scaled down for docs/pictures.
-pictures: kernel $(mesa_clients) build/tlb-model $(root)
+pictures: kernel $(mesa_clients) build/tlb-model $(guest) setup-pictures
 	@mkdir -p results/pictures && cp $(mesa_clients) userspace/clients/pictures results/pictures
 	@echo "drawing in the guest, about three minutes"
 	@guest/run --follow --timeout 1200 --kernel $(tree)/.plain/arch/x86/boot/bzImage \
@@ -350,7 +350,7 @@ pictures: kernel $(mesa_clients) build/tlb-model $(root)
 
 KERNEL ?= plain
 shell: $(if $(filter base,$(KERNEL)),base-kernel,$(if $(filter debug,$(KERNEL)),debug-kernel,kernel)) \
-		clients tests $(root)
+		clients tests $(guest)
 	@mkdir -p results/shell && cp build/bo-map build/tests/* results/shell
 	@guest/run --mem 3072 --vfio --vttm --share results/shell --kernel \
 		$(if $(filter base,$(KERNEL)),$(base)/.plain,$(tree)/.$(KERNEL))/arch/x86/boot/bzImage
