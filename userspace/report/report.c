@@ -41,7 +41,7 @@ struct card {
 
 static struct card cards[MAX_CARDS];
 static int card_count;
-static uint64_t pages_done, pages_planned, started, clock_step;
+static uint64_t pages_done, pages_planned, spent_ns, clock_step;
 static bool counting;
 static unsigned int rows_done, rows_planned;
 
@@ -169,19 +169,27 @@ static void find_cards(const char *device)
  * Progress, on stderr
  */
 
+/* What a measurement and each page of it took at first */
+static double row_ns, page_ns;
+
+static double expected(unsigned int rows, uint64_t pages)
+{
+	return rows * row_ns + pages * page_ns;
+}
+
 static void progress(const struct card *card, enum bo_placement placement, uint64_t size)
 {
-	uint64_t spent = now() - started, left = 0;
+	double left = expected(rows_planned - rows_done, pages_planned - pages_done) / 1e9;
 	char text[SIZE_TEXT];
 
-	if (pages_done)
-		left = spent / pages_done * (pages_planned - pages_done) / 1000000000;
+	/* The machine may have become slower, or faster. */
+	if (rows_done)
+		left *= spent_ns / expected(rows_done, pages_done);
 	if (isatty(STDERR_FILENO))
 		fputs("\r\033[K", stderr);
 	fprintf(stderr, "[%u/%u] %s, %s, %s", ++rows_done, rows_planned, card->node,
 		bo_placement_name(placement), size_text(size, text));
-	if (pages_done && left)
-		fprintf(stderr, ": about %" PRIu64 " s left", left);
+	fprintf(stderr, ": about %.0f s left", left);
 	if (!isatty(STDERR_FILENO))
 		fputc('\n', stderr);
 }
@@ -327,6 +335,7 @@ static void report_rows(FILE *out, const struct card *card, int most)
 			for (int value = 0; value <= (most < 0 ? 0 : most) && !stopped();
 			     value += most > 0 ? most : 1) {
 				struct entry *e = &entries[count++];
+				uint64_t start;
 
 				*e = (struct entry){ .placement = card->placement[p],
 						     .size = sizes[i],
@@ -334,7 +343,9 @@ static void report_rows(FILE *out, const struct card *card, int most)
 				progress(card, e->placement, e->size);
 				if (most >= 0)
 					bo_set_huge_faults(value);
+				start = now();
 				measure(card->fd, e->placement, e->size, &e->row);
+				spent_ns += now() - start;
 				print_row(out, e);
 				fflush(out);
 				pages_done += sizes[i] / BO_PTE_SIZE;
@@ -441,20 +452,29 @@ static FILE *create_file(const char *path)
 	return out;
 }
 
-static void announce(const char *path)
+/* The time of a measurement on the first card */
+static double trial(uint64_t size)
 {
-	uint64_t pages = MIB(4) / BO_PTE_SIZE, spent;
 	const struct card *card = &cards[0];
+	uint64_t start = now();
 	struct row row;
 
-	started = now();
-	measure(card->fd, card->placement[card->placements - 1], pages * BO_PTE_SIZE, &row);
-	spent = (now() - started) / pages * pages_planned / 1000000000;
-	fprintf(stderr, "%d card(s), %u measurements: this takes about %" PRIu64 " s, more"
-		" if memory is slow.\n"
+	measure(card->fd, card->placement[card->placements - 1], size, &row);
+	return now() - start;
+}
+
+static void announce(const char *path)
+{
+	const uint64_t most = MIB(16);
+
+	/* A clock with coarse steps may find nothing. */
+	row_ns = MAX(trial(BO_PTE_SIZE), 1e6);
+	page_ns = MAX(trial(most) - row_ns, 0) / (most / BO_PTE_SIZE);
+	/* Checks and eviction take some seconds for each card. */
+	fprintf(stderr, "%d card(s), %u measurements: this takes about %.0f s, more if memory is"
+		" slow.\n"
 		"Ctrl-C ends it early; %s keeps the part that is done.\n", card_count, rows_planned,
-		spent + 5 * card_count, path);
-	started = now();
+		expected(rows_planned, pages_planned) / 1e9 + 3 * card_count, path);
 }
 
 /* The least of some steps of the clock, which may be a timer's */
