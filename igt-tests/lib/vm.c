@@ -208,6 +208,10 @@ static int run(const struct vm *vm)
 	case KVM_EXIT_IO:
 		return 0;
 	case KVM_EXIT_MMIO:
+		/* Else the next run would end this access. */
+		vm->run->immediate_exit = 1;
+		ioctl(vm->processor, KVM_RUN, 0);
+		vm->run->immediate_exit = 0;
 		return -ENXIO;
 	default:
 		return -EPROTO;

@@ -50,8 +50,8 @@ void vm_set_slot(const struct vm *vm, unsigned int slot, uint64_t guest, const v
 
 /*
  * Lets the guest do @access. Returns 0 once it has, -EFAULT if KVM cannot map an address for it,
- * -ENXIO if there is no memory slot; asserts that there is nothing else, and that words read are
- * right.
+ * -ENXIO if there is no memory slot or the entry cannot be written; asserts that there is nothing
+ * else, and that words read are right.
  */
 int vm_access(struct vm *vm, struct vm_access access);
 

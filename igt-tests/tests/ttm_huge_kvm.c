@@ -43,6 +43,12 @@ static struct vm_access written(struct vm_access access)
 	return access;
 }
 
+/* A page of the view that is no entry's first */
+static uint64_t middle_page(const struct view *view)
+{
+	return (view->length / 2 / BO_PMD_SIZE) * BO_PMD_SIZE + STEP;
+}
+
 /* What the guest's words are, from the process's side */
 static void write_words(const struct view *view, uint64_t value)
 {
@@ -220,15 +226,20 @@ static void test_evict(const struct target *target)
 static void test_evict_in_use(const struct target *target)
 {
 	struct view view;
-	struct vm *vm = new_guest(target, &view, 1);
+	struct vm *vm;
+	int ret;
 
+	/* vttm is told to, others write all of it. */
+	if (strcmp(bo_driver(target->fd), "vttm"))
+		require_small_vram(target, 128 * MiB);
+	vm = new_guest(target, &view, 1);
 	vm_start(vm, all(&view, 1));
-	for (int i = 0; i < 3; i++) {
-		evict(&view);
-		vm_wait_round(vm);
-		return_in_use(&view);
-		vm_wait_round(vm);
-	}
+	ret = bo_evict(view.bo);
+	view_assert(&view, !ret, "it cannot be evicted: %s", strerror(-ret));
+	vm_wait_round(vm);
+	return_in_use(&view);
+	vm_wait_round(vm);
+	/* The first round after the return may have begun before. */
 	vm_wait_round(vm);
 	igt_assert_eq(vm_stop(vm), 0);
 	assert_entries_of(&view, vm, HUGE_PUD);
@@ -254,21 +265,23 @@ static const struct protection {
  *
  * @read-page:	to write a page
  * @read-all:	to write all of it
- * @none-page:	any access to a page
- * @none-all:	any access to all of it
+ * @none-page:	to write a page, or read it
+ * @none-all:	to write all of it, or read it
  */
 static void test_mprotect(const struct target *target, const void *member)
 {
 	const struct protection *how = member;
 	struct view view;
 	struct vm *vm = new_guest(target, &view, 1);
-	const uint64_t offset = how->page ? view.length / 2 + STEP : 0;
+	const uint64_t offset = how->page ? middle_page(&view) : 0;
 	const uint64_t length = how->page ? STEP : view.length;
 	struct vm_access part = range(VM_FREE + offset, length, 1 + offset / STEP);
 
 	igt_assert_eq(mprotect(view.addr + offset, length, how->prot), 0);
-	igt_assert_eq(vm_access(vm, written(part)), -EFAULT);
-	igt_assert_eq(vm_access(vm, part), how->prot == PROT_READ ? 0 : -EFAULT);
+	igt_assert_neq(vm_access(vm, written(part)), 0);
+	/* KVM goes by the entries, and has always read those of PROT_NONE. */
+	if (how->prot == PROT_READ)
+		igt_assert_eq(vm_access(vm, part), 0);
 	if (how->page) {
 		igt_assert_eq(vm_access(vm, written(range(VM_FREE, offset, 1))), 0);
 		igt_assert_eq(vm_access(vm, range(VM_FREE + offset + STEP,
@@ -290,11 +303,13 @@ static void test_munmap(const struct target *target)
 {
 	struct view view;
 	struct vm *vm = new_guest(target, &view, 1);
-	const uint64_t offset = view.length / 2 + STEP;
+	const uint64_t offset = middle_page(&view);
 	const uint64_t after = offset + STEP;
 
 	vm_start(vm, all(&view, 1));
 	igt_assert_eq(munmap(view.addr + offset, STEP), 0);
+	vm_wait_round(vm);
+	vm_wait_round(vm);
 	igt_assert_eq(vm_stop(vm), -EFAULT);
 	igt_assert_eq(vm_access(vm, range(VM_FREE + offset, STEP, 0)), -EFAULT);
 	igt_assert_eq(vm_access(vm, range(VM_FREE, offset, 1)), 0);
@@ -391,7 +406,7 @@ static void test_dirty_log(const struct target *target)
 /**
  * SUBTEST: two-machines
  * Description: Two machines have the same object, each in large entries, and see what the other
- *              writes, before and after eviction.
+ *              writes, on vttm after an eviction as well.
  */
 static void test_two_machines(const struct target *target)
 {
@@ -401,7 +416,7 @@ static void test_two_machines(const struct target *target)
 	set_slot(second, &view, 0);
 	igt_assert_eq(vm_access(second, all(&view, 1)), 0);
 	assert_entries_of(&view, second, HUGE_PUD);
-	if (on_vram(target))
+	if (on_vram(target) && !strcmp(bo_driver(target->fd), "vttm"))
 		evict(&view);
 	igt_assert_eq(vm_access(second, written(all(&view, 2))), 0);
 	igt_assert_eq(vm_access(first, all(&view, 2)), 0);
@@ -476,7 +491,7 @@ static void test_geometry(const struct target *target, const void *member)
 static void test_several_vmas(const struct target *target)
 {
 	struct view view = new_view(target, object_size(target));
-	const uint64_t hole = view.length / 2 + STEP, after = hole + 3 * STEP;
+	const uint64_t hole = middle_page(&view), after = hole + 3 * STEP;
 	struct vm *vm = new_vm();
 
 	write_words(&view, 1);
