@@ -547,6 +547,42 @@ static void case_cycle(struct area *area, struct figures *f)
 	end(f);
 }
 
+/*
+ * A buffer that is mapped for each frame: its entries are made at once. Where the kernel does not do
+ * that, they are made by the faults of a touch, which is subtracted as elsewhere.
+ */
+static void case_frame(struct area *area, struct figures *f)
+{
+	bool populated;
+	uint64_t again;
+	char *addr;
+
+	*f = begin();
+	addr = map(area);
+	populated = !madvise(addr, area->size, MADV_POPULATE_WRITE);
+	if (!populated)
+		touch(addr, area->size);
+	unmap(area, addr);
+	end(f);
+	if (populated)
+		return;
+
+	addr = map(area);
+	touch(addr, area->size);
+	again = begin_again();
+	touch(addr, area->size);
+	end_again(f, again);
+	unmap(area, addr);
+}
+
+/* What it takes anyhow */
+static void case_frame_empty(struct area *area, struct figures *f)
+{
+	*f = begin();
+	unmap(area, map(area));
+	end(f);
+}
+
 /* Copying the mapping, in the parent; what the rest of the process costs is the same for all. */
 static void case_fork(struct area *area, struct figures *f)
 {
@@ -815,6 +851,9 @@ static const struct test {
 	{ "mmap", "mmap() alone", case_mmap, TOUCHED, { 256, 1024 } },
 	{ "munmap", "munmap() alone", case_munmap, TOUCHED, { 256, 1024 } },
 	{ "cycle", "mmap(), touch of each page, munmap()", case_cycle, TOUCHED, { 256, 1024 } },
+	{ "frame", "mmap(), MADV_POPULATE_WRITE or a touch where it fails, munmap()",
+	  case_frame, TOUCHED, { 33 } },
+	{ "frame-empty", "mmap() and munmap(), without entries", case_frame_empty, TOUCHED, { 33 } },
 	{ "fork", "fork() with the mapping live", case_fork, TOUCHED, { 256, 1024 } },
 	{ "mprotect", "all of it read-only and back, with the faults that follow",
 	  case_mprotect, TOUCHED, { 256, 1024 } },
