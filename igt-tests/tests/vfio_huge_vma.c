@@ -8,12 +8,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
+#include "kernel.h"
 #include "pci.h"
 #include "vma_ops.h"
 
@@ -101,6 +105,19 @@
  *
  * SUBTEST: fork-while-none
  * Description: A child inherits entries that are not accessible, and can have access again
+ *
+ * SUBTEST: poison-default-%s
+ * Description: A page of the BAR fails: it stays mapped, by entries of %arg[1]
+ *
+ * SUBTEST: poison-unmap-%s
+ * Description: With vm.memory_failure_pfn_unmap, a page that fails is taken out of entries of %arg[1],
+ *		raises SIGBUS with its address, and does not come back with the next fault or
+ *		mapping; everything else stays
+ *
+ * arg[1]:
+ *
+ * @1g:	1 GiB
+ * @2m:	2 MiB
  */
 
 IGT_TEST_DESCRIPTION("VMA operations on 1 GiB entries of a vfio-pci mapping");
@@ -124,13 +141,14 @@ static const struct cut {
 /* The BAR looks like a VRAM object that begins at a 1 GiB boundary, so ttm_huge.h applies. */
 static struct bo bar = { .size = BAR_SIZE, .placement = BO_VRAM };
 static int group, container, log_fd;
+static struct pci_address device;
 
 static void open_bar(void)
 {
 	struct vfio_region_info info = { .argsz = sizeof(info),
 					 .index = VFIO_PCI_BAR2_REGION_INDEX };
-	struct pci_address device = pci_memory(BAR_SIZE);
 
+	device = pci_memory(BAR_SIZE);
 	group = open_vfio_group(&device);
 	container = open("/dev/vfio/vfio", O_RDWR);
 	igt_assert_fd(container);
@@ -408,6 +426,151 @@ static void test_mremap_whole(const struct target *target, const void *member)
 	move_part(target, (struct part){ 0, BAR_SIZE }, member_size(member));
 }
 
+#define HWPOISON	"/sys/kernel/debug/hwpoison/"
+#define POISON_UNMAP	"/proc/sys/vm/memory_failure_pfn_unmap"
+
+/* By how much the address is beside a boundary of 1 GiB, for entries of this size */
+static const struct named_size entries[] = { { "1g", 0 }, { "2m", 2 * MiB } };
+
+static uint64_t pfn_of_bar(uint64_t offset)
+{
+	char path[128];
+	uint64_t start;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource", device.name);
+	igt_assert_eq(scan_file(path, "%*x %*x %*x %*x %*x %*x %" SCNx64, &start), 1);
+	return (start + offset) / BO_PTE_SIZE;
+}
+
+static int write_pfn(const char *path, uint64_t offset)
+{
+	char pfn[32];
+
+	snprintf(pfn, sizeof(pfn), "%#" PRIx64, pfn_of_bar(offset));
+	return write_value(path, pfn);
+}
+
+/* The page fails, while a process runs that does not map it. */
+static void poison(struct view *view, uint64_t offset)
+{
+	fork_and_wait() {
+		unmap(view);
+		igt_assert_eq(write_pfn(HWPOISON "corrupt-pfn", offset), 0);
+	}
+}
+
+/* Access to the memory of the device is taken away and given back: nothing is mapped then. */
+static void zap_bar(void)
+{
+	struct vfio_region_info info = { .argsz = sizeof(info),
+					 .index = VFIO_PCI_CONFIG_REGION_INDEX };
+	uint16_t command;
+
+	igt_assert_eq(ioctl(bar.fd, VFIO_DEVICE_GET_REGION_INFO, &info), 0);
+	igt_assert_eq(pread(bar.fd, &command, 2, info.offset + PCI_COMMAND), 2);
+	for (int on = 0; on < 2; on++) {
+		command ^= PCI_COMMAND_MEMORY;
+		igt_assert_eq(pwrite(bar.fd, &command, 2, info.offset + PCI_COMMAND), 2);
+	}
+}
+
+static sigjmp_buf on_bus_error;
+static siginfo_t bus_error;
+
+static void keep_bus_error(int sig, siginfo_t *info, void *context)
+{
+	(void)sig;
+	(void)context;
+	bus_error = *info;
+	siglongjmp(on_bus_error, 1);
+}
+
+static void assert_poisoned(const char *page)
+{
+	const struct sigaction action = { .sa_sigaction = keep_bus_error, .sa_flags = SA_SIGINFO };
+	struct sigaction before;
+
+	memset(&bus_error, 0, sizeof(bus_error));
+	igt_assert_eq(sigaction(SIGBUS, &action, &before), 0);
+	if (!sigsetjmp(on_bus_error, 1))
+		(void)*(volatile const char *)page;
+	sigaction(SIGBUS, &before, NULL);
+	igt_assert_eq(bus_error.si_signo, SIGBUS);
+	igt_assert_eq(bus_error.si_code, BUS_MCEERR_AR);
+	igt_assert((uintptr_t)bus_error.si_addr / BO_PTE_SIZE == (uintptr_t)page / BO_PTE_SIZE);
+	igt_assert_eq(1 << bus_error.si_addr_lsb, BO_PTE_SIZE);
+}
+
+static struct view map_bar_beside(const struct target *target, uint64_t skew)
+{
+	struct view view = map_at(target, &bar, GiB, skew);
+
+	lseek(log_fd, 0, SEEK_END);
+	fill(&view, BO_EVERY_BLOCK, 1);
+	return view;
+}
+
+static void require_injection(void)
+{
+	igt_require_f(!access(HWPOISON "corrupt-pfn", W_OK), "no CONFIG_HWPOISON_INJECT\n");
+	igt_require_f(!access(POISON_UNMAP, W_OK), "no vm.memory_failure_pfn_unmap\n");
+}
+
+static void test_poison_default(const struct target *target, const void *member)
+{
+	struct view view;
+
+	require_injection();
+	view = map_bar_beside(target, member_size(member));
+	set_knob(POISON_UNMAP, "0");
+	poison(&view, PAGE_PART.offset);
+	assert_whole(&view, 1);
+	zap_bar();
+	touch_levels(&view, false, HUGE_PUD);
+	assert_whole(&view, 1);
+	finish(&view);
+}
+
+/* What is there but for the page, in a view that begins as it should and was touched all over */
+static void assert_without_page(const struct view *view)
+{
+	struct pieces p = cut_out(view, PAGE_PART);
+
+	assert_poisoned(p.part.addr);
+	assert_contents(&p.left, BO_EVERY_BLOCK, 1);
+	assert_contents(&p.right, BO_EVERY_BLOCK, 1);
+	if ((uintptr_t)view->addr % GiB)
+		assert_entry_counts(view, 0, 1023, 511);
+	else
+		assert_entry_counts(view, 1, 511, 511);
+}
+
+static void test_poison_unmap(const struct target *target, const void *member)
+{
+	struct view view, second;
+	uint64_t faults;
+
+	require_injection();
+	view = map_bar_beside(target, member_size(member));
+	set_knob(POISON_UNMAP, "1");
+	faults = bo_faults();
+	poison(&view, PAGE_PART.offset);
+	assert_without_page(&view);
+	/* Those of fork() and of the page; nothing else has to come back. */
+	igt_assert_lte(bo_faults() - faults, 64);
+
+	for (int i = 0; i < 2; i++) {
+		zap_bar();
+		assert_without_page(&view);
+	}
+
+	second = map_at(target, &bar, GiB, member_size(member));
+	assert_without_page(&second);
+	unmap(&second);
+	igt_assert_eq(write_pfn(HWPOISON "unpoison-pfn", PAGE_PART.offset), 0);
+	finish(&view);
+}
+
 static const struct subtest subtests[] = {
 	{ "fault-count-%s", "Faults to touch all", .test_member = test_fault_count,
 	  FAMILY(addresses) },
@@ -424,6 +587,10 @@ static const struct subtest subtests[] = {
 	{ "munmap-while-none", "munmap() without access", .test = test_munmap_while_none },
 	{ "mremap-while-none", "mremap() without access", .test = test_mremap_while_none },
 	{ "fork-while-none", "fork() without access", .test = test_fork_while_none },
+	{ "poison-default-%s", "A page that fails stays mapped", .test_member = test_poison_default,
+	  FAMILY(entries) },
+	{ "poison-unmap-%s", "A page that fails is taken out", .test_member = test_poison_unmap,
+	  FAMILY(entries) },
 };
 
 int igt_main()
