@@ -44,7 +44,7 @@ cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuser
 	$(CPPFLAGS) $(CFLAGS) $(call ask,--cflags libdrm)
 
 .PHONY: help setup $(setups) tree patches post kernel debug-kernel base-kernel root \
-	shell demo baseline report bench pictures check check-configs check-igt check-pae check-static \
+	shell demo baseline report bench pictures check check-arch check-configs check-igt check-pae check-static \
 	check-without expect soak soak-options upstream-baseline vmtests clients tests selftests \
 	install docs clean
 
@@ -61,6 +61,7 @@ help:
 	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
 	@echo "make check-configs build the files that the series touches in other configurations; T=NAMES,"
 	@echo "                   PATCHES=topics: after each topic, PATCHES=each: one after each patch"
+	@echo "make check-arch    KUnit, debug_vm_pgtable and the selftest on arm64, riscv64 and ppc64le; T=NAMES"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
 	@echo "make soak          threads and moving objects for 10 minutes, random operations for an hour,"
 	@echo "                   fuzzers for half an hour, under KASAN; SOAK=SECONDS for each of four targets,"
@@ -281,6 +282,13 @@ check-configs: setup-kernel setup-root tree
 	@guest/tree base $(tree) $(base)
 	@$(if $(PATCHES),guest/tree base $(tree) $(abspath build/linux-each))
 	@guest/check-configs $(if $(PATCHES),--$(PATCHES)) $(tree) $(base) $(if $(PATCHES),build/linux-each) $(T)
+
+# The C libraries are for the programs in the initrd.
+check-arch: setup-kernel tree
+	@guest/setup gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu \
+		libc6-dev-arm64-cross libc6-dev-ppc64el-cross libc6-dev-riscv64-cross \
+		qemu-system-arm qemu-system-misc qemu-system-ppc
+	@guest/check-arch $(tree) $(T)
 
 # i386 kernel and program; the one for x86-64 has no 32-bit C library.
 check-pae: setup-kernel setup-guest tree
