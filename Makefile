@@ -61,7 +61,7 @@ help:
 	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
 	@echo "make check-configs build the files that the series touches in other configurations; T=NAMES,"
 	@echo "                   PATCHES=topics: after each topic, PATCHES=each: one after each patch"
-	@echo "make check-arch    KUnit, debug_vm_pgtable and the selftest on arm64, riscv64 and ppc64le; T=NAMES"
+	@echo "make check-arch    KUnit, debug_vm_pgtable and the selftest on arm64 and riscv64; T=NAMES"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
 	@echo "make soak          threads and moving objects for 10 minutes, random operations for an hour,"
 	@echo "                   fuzzers for half an hour, under KASAN; SOAK=SECONDS for each of four targets,"
