@@ -65,7 +65,7 @@ static void test_null(const struct target *target, const void *member)
 {
 	const struct bo *bo;
 
-	/* Moves the object's offset for mmap() off any boundary. */
+	/* The next offset for mmap() is at no boundary. */
 	empty_bo(target, 12 * KiB);
 	bo = empty_bo(target, member_size(member));
 	for (int i = 0; i < 8; i++) {
@@ -88,7 +88,7 @@ static void test_part(const struct target *target)
 	};
 	struct view small;
 
-	/* Moves the next object's offset for mmap() off any boundary. */
+	/* The next offset for mmap() is at no boundary. */
 	empty_bo(target, 12 * KiB);
 	small = new_4k(target, 8 * MiB);
 	fill(&small, BO_EVERY_PAGE, 1);
@@ -108,12 +108,14 @@ static void test_part(const struct target *target)
 
 /**
  * SUBTEST: small
- * Description: Objects that are too small for a huge entry are packed as any other mapping, not one
- *              to a 2 MiB boundary.
+ * Description: Objects that are too small for a huge entry are in one page table each, and packed as
+ *              any other mapping, not one to a 2 MiB boundary.
  */
 static void test_small(const struct target *target)
 {
-	static const uint64_t small_sizes[] = { 4 * KiB, 64 * KiB, 2 * MiB - 4 * KiB };
+	static const uint64_t small_sizes[] = {
+		4 * KiB, 64 * KiB, 300 * KiB, 1 * MiB, 2 * MiB - 4 * KiB,
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(small_sizes); i++) {
 		struct view view = { .bo = empty_bo(target, small_sizes[i]) };
@@ -122,8 +124,40 @@ static void test_small(const struct target *target)
 		for (int j = 0; j < 8; j++) {
 			view = map_all(target, view.bo, NULL, 0);
 			aligned += is_congruent(&view, BO_PMD_SIZE);
+			view_assert(&view, (uintptr_t)view.addr / BO_PMD_SIZE ==
+				    ((uintptr_t)view.addr + view.length - 1) / BO_PMD_SIZE,
+				    "mapped at %p, across a multiple of 2 MiB", view.addr);
+			disturb();
 		}
-		view_assert(&view, aligned < 4, "%d of 8 mappings at a multiple of 2 MiB", aligned);
+		/* Larger ones have little choice. */
+		view_assert(&view, small_sizes[i] > 64 * KiB || aligned < 4,
+			    "%d of 8 mappings at a multiple of 2 MiB", aligned);
+	}
+}
+
+/**
+ * SUBTEST: switched-off
+ * Description: With ttm.huge_faults=0, an object gets an address like any file's; with 1, one where
+ *              entries of 2 MiB fit, and not those of 1 GiB. It takes effect at once.
+ */
+static void test_switched_off(const struct target *target)
+{
+	const struct bo *bo = empty_bo(target, 4 * MiB + 4 * KiB);
+	int aligned = 0;
+
+	set_huge_faults(HUGE_NONE);
+	for (int i = 0; i < 8; i++) {
+		struct view view = map_all(target, bo, NULL, 0);
+
+		aligned += is_congruent(&view, BO_PMD_SIZE);
+		disturb();
+	}
+	target_assert(target, aligned < 4, "%d of 8 mappings at a multiple of 2 MiB", aligned);
+
+	for (int value = HUGE_PMD; value <= HUGE_PUD; value++) {
+		set_huge_faults(value);
+		map_whole(target, bo, PROT_READ | PROT_WRITE);
+		disturb();
 	}
 }
 
@@ -264,40 +298,75 @@ static const struct limit {
 	{ "map-32bit", mmap_32bit, 2 * GiB }, { "32bit-task", compat_mmap, 4 * GiB },
 };
 
+#define MOST_MAPPINGS	4096
+
+/* How many mappings of @length bytes fit, of @bo or of anonymous memory. Takes them away again. */
+static int count_mappings(const struct limit *limit, uint64_t length, const struct target *target,
+			  const struct bo *bo)
+{
+	static void *addrs[MOST_MAPPINGS];
+	int count;
+
+	for (count = 0; count < MOST_MAPPINGS; count++) {
+		addrs[count] = bo ? limit->map(length, PROT_READ | PROT_WRITE, MAP_SHARED,
+					       target->fd, bo->offset) :
+				    limit->map(length, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS |
+					       MAP_NORESERVE, -1, 0);
+		if (addrs[count] == MAP_FAILED)
+			break;
+		igt_assert((uintptr_t)addrs[count] + length <= limit->below);
+	}
+	for (int i = 0; i < count; i++)
+		igt_assert_eq(munmap(addrs[i], length), 0);
+	return count;
+}
+
 /**
  * SUBTEST: map-32bit
- * Description: MAP_32BIT keeps a mapping below 2 GiB, where huge entries fit as well.
+ * Description: MAP_32BIT keeps a mapping below 2 GiB, and as many mappings of an object fit there as
+ *              of any file, whatever the switch: none of the addresses is spent on alignment.
  *
  * SUBTEST: 32bit-task
- * Description: A 32-bit system call gets addresses below 4 GiB, where huge entries fit as well.
+ * Description: A 32-bit system call gets addresses below 4 GiB, as many as for any file, whatever
+ *              the switch.
  */
 static void test_below(const struct target *target, const void *member)
 {
+	static const uint64_t low_sizes[] = { 2 * MiB + 4 * KiB, 3 * MiB, 6 * MiB + 4 * KiB };
 	const struct limit *limit = member;
-	struct view view = { .target = target, .length = 8 * MiB };
-	uint64_t below = limit->below;
 
 	if (limit->map == mmap_32bit)
 		require_map_32bit();
 	else
 		igt_require_f(has_compat(),
 			      "no 32-bit system calls: CONFIG_IA32_EMULATION is needed\n");
-	view.bo = target_new_bo(target, view.length);
-	/* The child takes the addresses with it when it ends. */
-	fork_and_wait() {
-		for (int i = 0; i < 4; i++) {
-			view.addr = limit->map(view.length, PROT_READ | PROT_WRITE, MAP_SHARED,
-					       target->fd, view.bo->offset);
-			view_assert(&view, view.addr != MAP_FAILED, "mmap below %#" PRIx64 ": %s",
-				    below, strerror(errno));
-			view_assert(&view, (uintptr_t)view.addr + view.length <= below,
-				    "mapped at %p, expected below %#" PRIx64, view.addr, below);
-			assert_congruent(&view);
-			touch_levels(&view, true, HUGE_PUD);
-			igt_assert(limit->map(BO_PTE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
-					      -1, 0) != MAP_FAILED);
+	for (size_t i = 0; i < ARRAY_SIZE(low_sizes); i++) {
+		const struct bo *bo = empty_bo(target, low_sizes[i]);
+		/* The kernel starts up to 32 MiB above the lowest address, at random. */
+		int tolerance = 32 * MiB / bo->size + 1;
+
+		for (int value = HUGE_NONE; value <= HUGE_PUD; value += HUGE_PUD) {
+			set_huge_faults(value);
+			fork_and_wait() {
+				int others = count_mappings(limit, bo->size, NULL, NULL);
+				int count = count_mappings(limit, bo->size, target, bo);
+
+				target_assert(target, count + tolerance >= others,
+					      "%d mappings of %" PRIu64 " KiB, %d of memory with "
+					      "the switch at %d", count, bo->size / KiB, others,
+					      value);
+			}
 		}
 	}
+}
+
+/* Takes all addresses that mmap() can give. */
+static void fill_address_space(void)
+{
+	for (uint64_t size = UINT64_C(1) << 46; size >= BO_PTE_SIZE; size /= 2)
+		while (mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			    -1, 0) != MAP_FAILED)
+			;
 }
 
 /**
@@ -307,35 +376,38 @@ static void test_below(const struct target *target, const void *member)
  */
 static void test_exhausted(const struct target *target)
 {
-	/* All that MAP_32BIT can give. */
-	char *window = (char *)(1 * GiB), *hole = window + 512 * MiB + BO_PTE_SIZE;
 	const struct bo *bo = target_new_bo(target, 4 * MiB);
+	const size_t window_size = 32 * MiB, more[] = { 0, BO_PMD_SIZE - BO_PTE_SIZE };
 
-	require_map_32bit();
-	fork_and_wait() {
-		void *area = mmap(window, 1 * GiB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
-				  MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-		struct view view;
+	for (size_t i = 0; i < ARRAY_SIZE(more); i++) {
+		fork_and_wait() {
+			char *window = free_address(window_size, BO_PMD_SIZE, 0);
+			char *hole = window + 8 * MiB + BO_PTE_SIZE;
+			struct view view;
+			void *area;
 
-		igt_assert_f(area == window, "the addresses from 1 to 2 GiB are not free: %s\n",
-			     strerror(errno));
-		area = bo_map(bo, NULL, bo->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_32BIT);
-		target_assert(target, area == MAP_FAILED && errno == ENOMEM,
-			      "mmap without a free address: %p, %s", area, strerror(errno));
+			area = mmap(window, window_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+				    MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+			igt_assert(area == window);
+			fill_address_space();
+			area = bo_map(bo, NULL, bo->size, PROT_READ | PROT_WRITE, MAP_SHARED);
+			target_assert(target, area == MAP_FAILED && errno == ENOMEM,
+				      "mmap without a free address: %p, %s", area,
+				      strerror(errno));
 
-		igt_assert_eq(munmap(hole, bo->size), 0);
-		view = map_all(target, bo, NULL, MAP_SHARED | MAP_32BIT);
-		view_assert(&view, view.addr == hole, "mapped at %p, expected the only free %p",
-			    view.addr, hole);
-		touch_levels(&view, true, HUGE_PUD);
-		fill(&view, BO_EVERY_PAGE, 1);
-		unmap(&view);
-
-		igt_assert_eq(munmap(hole, bo->size + BO_PMD_SIZE - BO_PTE_SIZE), 0);
-		view = map_all(target, bo, NULL, MAP_SHARED | MAP_32BIT);
-		assert_congruent(&view);
-		assert_contents(&view, BO_EVERY_PAGE, 1);
-		assert_levels(&view, HUGE_PUD);
+			igt_assert_eq(munmap(hole, bo->size + more[i]), 0);
+			view = map_all(target, bo, NULL, MAP_SHARED);
+			/* To look at it takes memory, and that takes addresses. */
+			igt_assert_eq(munmap(window + 16 * MiB, 16 * MiB), 0);
+			if (more[i])
+				assert_congruent(&view);
+			else
+				view_assert(&view, view.addr == hole,
+					    "mapped at %p, expected the only free %p", view.addr,
+					    hole);
+			touch_levels(&view, true, HUGE_PUD);
+			fill(&view, BO_EVERY_PAGE, 1);
+		}
 	}
 }
 
@@ -433,6 +505,44 @@ static void test_mremap(const struct target *target)
 }
 
 /**
+ * SUBTEST: mremap-several
+ * Description: A range that mprotect() has made several VMAs of is moved by one mremap(), and keeps
+ *              its contents and rights.
+ */
+static void test_mremap_several(const struct target *target)
+{
+	struct view view = new_filled(target, 8 * MiB, 1), moved;
+	const size_t cut = 3 * MiB + BO_PTE_SIZE;
+
+	igt_assert_eq(mprotect(view.addr + cut, BO_PTE_SIZE, PROT_READ), 0);
+	moved = move_view(&view, free_address(view.length, BO_PMD_SIZE, 0));
+	view_assert(&view, signal_of_read(view.addr) == SIGSEGV &&
+		    signal_of_read(view.addr + view.length - 1) == SIGSEGV,
+		    "the addresses that it was moved from still work");
+	assert_contents(&moved, BO_EVERY_PAGE, 1);
+	view_assert(&moved, signal_of_write(moved.addr + cut) == SIGSEGV,
+		    "what was read-only can be written");
+	igt_assert_eq(signal_of_write(moved.addr + cut - 1), 0);
+	igt_assert_eq(signal_of_write(moved.addr + cut + BO_PTE_SIZE), 0);
+}
+
+/**
+ * SUBTEST: mremap-anywhere
+ * Description: No mremap() of an object has the kernel choose the address: copies are refused, and
+ *              so is leaving the old mapping in place.
+ */
+static void test_mremap_anywhere(const struct target *target)
+{
+	struct view view = new_filled(target, 4 * MiB, 1);
+
+	igt_assert(mremap(view.addr, 0, view.length, MREMAP_MAYMOVE) == MAP_FAILED);
+	igt_assert(mremap(view.addr, view.length, view.length,
+			  MREMAP_MAYMOVE | MREMAP_DONTUNMAP) == MAP_FAILED);
+	assert_contents(&view, BO_EVERY_PAGE, 1);
+	assert_levels(&view, HUGE_PUD);
+}
+
+/**
  * SUBTEST: vram-aligned
  * Description: Where there is room, an object that is large enough for a huge entry starts at a
  *              multiple of that entry's size in VRAM.
@@ -509,15 +619,19 @@ static void test_vram_full(const struct target *target)
 static const struct subtest subtests[] = {
 	{ "null-%s", "Large objects are aligned", .test_member = test_null, FAMILY(large_sizes) },
 	{ "part", "Parts of objects are congruent to their offset", .test = test_part },
-	{ "small", "Small objects are not aligned", .test = test_small },
+	{ "small", "Small objects are in one page table", .test = test_small },
+	{ "switched-off", "Addresses follow the switch", .test = test_switched_off },
 	{ "hint", "Wished addresses are granted", .test = test_hint },
 	{ "fixed", "MAP_FIXED is obeyed", .test = test_fixed },
 	{ "fixed-over", "MAP_FIXED over huge entries", .test = test_fixed_over },
-	{ "%s", "Addresses of 32 bits if asked for", .test_member = test_below, FAMILY(limits) },
+	{ "%s", "As many addresses of 32 bits as for any file", .test_member = test_below,
+	  FAMILY(limits) },
 	{ "exhausted", "Alignment is given up when addresses run out", .test = test_exhausted },
 	{ "address-space-limit", "Alignment costs no address space", .test = test_address_limit },
 	{ "bad-length", "Impossible lengths are refused", .test = test_bad_length },
 	{ "mremap", "Moved mappings follow the new address", .test = test_mremap },
+	{ "mremap-several", "Several VMAs are moved at once", .test = test_mremap_several },
+	{ "mremap-anywhere", "The kernel moves nothing by itself", .test = test_mremap_anywhere },
 	{ "vram-aligned", "Large objects are aligned", .test = test_vram_aligned, .on = on_vram },
 	{ "vram-full", "Nothing is evicted for alignment", .test = test_vram_full, .on = on_vram },
 };

@@ -342,8 +342,11 @@ static void test_above_pud(const struct target *target)
 
 	require_1g_entries();
 	for (int tail_first = 0; tail_first <= 1; tail_first++) {
-		struct view view = map_whole(target, small.bo, PROT_READ | PROT_WRITE);
-		struct view tail = sub_view(&view, pud, rest);
+		struct view view, tail;
+
+		set_huge_faults(HUGE_PUD);
+		view = map_whole(target, small.bo, PROT_READ | PROT_WRITE);
+		tail = sub_view(&view, pud, rest);
 
 		set_huge_faults(HUGE_NONE);
 		if (tail_first)
@@ -494,7 +497,10 @@ static void test_racing_faults(const struct target *target)
 	for (int round = 0; round < 20; round++) {
 		/* ptdump is slow. */
 		uint64_t checked = round % 5 ? BO_PMD_SIZE : small.length;
-		struct view view = map_whole(target, small.bo, PROT_READ | PROT_WRITE);
+		struct view view;
+
+		set_huge_faults(HUGE_PUD);
+		view = map_whole(target, small.bo, PROT_READ | PROT_WRITE);
 
 		set_huge_faults(HUGE_NONE);
 		start_touchers(touchers, &view, round * THREADS, 0);

@@ -109,9 +109,10 @@ static void test_cut(const struct target *target, const void *member)
 
 	/* Without entries of 1 GiB, the last value of the switch makes no difference. */
 	for (int value = HUGE_NONE; value <= (has_pud(target) ? HUGE_PUD : HUGE_PMD); value++) {
-		struct view view = map_whole(target, bo, PROT_READ | PROT_WRITE);
+		struct view view;
 
 		set_huge_faults(value);
+		view = map_whole(target, bo, PROT_READ | PROT_WRITE);
 		if (cut->op)
 			check_vma_op(&view, value, cut->op, part);
 		else

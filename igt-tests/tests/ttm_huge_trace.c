@@ -223,10 +223,11 @@ static void test_agree(const struct target *target)
 		struct bo bo = target_bo(target, sizes[i]);
 
 		for (int value = HUGE_NONE; value <= HUGE_PUD; value++) {
-			struct view view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
 			bool write = value != HUGE_PMD;
+			struct view view;
 
 			set_huge_faults(value);
+			view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
 			record_start(&view);
 			touch(&view, write);
 			record_stop();
@@ -303,8 +304,8 @@ static void test_switch(const struct target *target)
 
 	set_huge_faults(HUGE_NONE);
 	assert_limit(view, 4 * MiB, BO_PTE, "switch");
-	view = map_whole(target, view.bo, PROT_READ | PROT_WRITE);
 	set_huge_faults(HUGE_PMD);
+	view = map_whole(target, view.bo, PROT_READ | PROT_WRITE);
 	assert_limit(view, 4 * MiB, BO_PMD, "switch");
 }
 

@@ -190,11 +190,12 @@ static void test_caching(const struct target *target, const void *member)
 	if (mode->domain & (GTT | SYSTEM))
 		require_room_outside(target, size);
 	for (int value = HUGE_NONE; value <= HUGE_PUD; value++) {
-		struct view view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
+		struct view view;
 		int largest = size > GiB ? value : value ? HUGE_PMD : HUGE_NONE;
 		struct bo_levels found;
 
 		set_huge_faults(value);
+		view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
 		faults_of_touching(&view, false);
 		found = levels_of(&view);
 		view_assert(&view, found.mapped == size && !!found.pud == (largest == HUGE_PUD) &&
