@@ -9,6 +9,7 @@
  */
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "vttm_ops.h"
 
@@ -137,8 +138,31 @@ static void test_bad_arguments(const struct target *target)
 	assert_contents(&view, BO_EVERY_PAGE, 1);
 }
 
+/**
+ * SUBTEST: unprivileged
+ * Description: Without CAP_SYS_ADMIN, nobody gets memory that may hold what others left, or makes an
+ *              object busy that others may have to wait for. Everything else works.
+ */
+static void test_unprivileged(const struct target *target)
+{
+	fork_and_wait() {
+		struct drm_vttm_create uncleared = {
+			.size = BO_PMD_SIZE, .domains = DRM_VTTM_DOMAIN_VRAM,
+			.flags = DRM_VTTM_CREATE_UNCLEARED,
+		}, cleared = { .size = BO_PMD_SIZE, .domains = DRM_VTTM_DOMAIN_VRAM };
+		struct drm_vttm_busy busy = { .duration_ms = 1 };
+
+		igt_assert_eq(setuid(65534), 0);
+		igt_assert_eq(bo_ioctl(target->fd, DRM_IOCTL_VTTM_CREATE, &uncleared), -EACCES);
+		igt_assert_eq(bo_ioctl(target->fd, DRM_IOCTL_VTTM_CREATE, &cleared), 0);
+		busy.handle = cleared.handle;
+		igt_assert_eq(bo_ioctl(target->fd, DRM_IOCTL_VTTM_BUSY, &busy), -EACCES);
+	}
+}
+
 static const struct subtest subtests[] = {
 	{ "bad-arguments", "The right errors", test_bad_arguments, .on = is_vttm },
+	{ "unprivileged", "What needs privileges", test_unprivileged, .on = is_vttm },
 };
 
 int igt_main()
