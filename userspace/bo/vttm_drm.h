@@ -14,6 +14,7 @@ extern "C" {
  * All of them are for render nodes, too. What they return apart from success:
  *
  * - ENOENT: there is no object with this handle;
+ * - EACCES: the call, or a flag of it, needs CAP_SYS_ADMIN;
  * - EINVAL: an argument cannot work: unknown bits or values, a reserved field
  *   that is not 0, a size or alignment that is none, a domain that the object or
  *   the device does not have;
@@ -111,7 +112,10 @@ struct drm_vttm_heap {
 	__u64 used;
 };
 
-/** DRM_VTTM_CREATE_UNCLEARED - the object may hold what was there before */
+/**
+ * DRM_VTTM_CREATE_UNCLEARED - the object may hold what was there before, which may be
+ * what others left; needs CAP_SYS_ADMIN
+ */
 #define DRM_VTTM_CREATE_UNCLEARED	(1 << 0)
 
 /**
@@ -268,7 +272,8 @@ struct drm_vttm_query {
  *
  * Argument of %DRM_IOCTL_VTTM_BUSY. Adds a fence as that of a move, for which page faults
  * and moves wait, and returns at once. Does not end what earlier calls have begun. When the
- * device is unplugged, all fences end.
+ * device is unplugged, all fences end. As others may have to wait for the object, it needs
+ * CAP_SYS_ADMIN.
  */
 struct drm_vttm_busy {
 	/** @handle: in: GEM handle */
