@@ -69,7 +69,7 @@ struct view map_at(const struct target *target, const struct bo *bo, uint64_t al
 
 uint64_t wanted_alignment(uint64_t length)
 {
-	if (length >= BO_PUD_SIZE)
+	if (length >= BO_PUD_SIZE && has_1g_entries())
 		return BO_PUD_SIZE;
 	return length >= BO_PMD_SIZE ? BO_PMD_SIZE : BO_PTE_SIZE;
 }

@@ -59,7 +59,7 @@ char *free_address(size_t length, uint64_t align, uint64_t offset);
  */
 void assert_congruent(const struct view *view);
 
-/* The size of the largest entry that fits into @length bytes. */
+/* The size of the largest entry of this CPU that fits into @length bytes. */
 uint64_t wanted_alignment(uint64_t length);
 bool is_congruent(const struct view *view, uint64_t alignment);
 
