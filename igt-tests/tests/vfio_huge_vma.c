@@ -8,8 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -17,6 +15,7 @@
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
+#include "bad_pages.h"
 #include "kernel.h"
 #include "pci.h"
 #include "vma_ops.h"
@@ -426,38 +425,8 @@ static void test_mremap_whole(const struct target *target, const void *member)
 	move_part(target, (struct part){ 0, BAR_SIZE }, member_size(member));
 }
 
-#define HWPOISON	"/sys/kernel/debug/hwpoison/"
-#define POISON_UNMAP	"/proc/sys/vm/memory_failure_pfn_unmap"
-
 /* By how much the address is beside a boundary of 1 GiB, for entries of this size */
 static const struct named_size entries[] = { { "1g", 0 }, { "2m", 2 * MiB } };
-
-static uint64_t pfn_of_bar(uint64_t offset)
-{
-	char path[128];
-	uint64_t start;
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource", device.name);
-	igt_assert_eq(scan_file(path, "%*x %*x %*x %*x %*x %*x %" SCNx64, &start), 1);
-	return (start + offset) / BO_PTE_SIZE;
-}
-
-static int write_pfn(const char *path, uint64_t offset)
-{
-	char pfn[32];
-
-	snprintf(pfn, sizeof(pfn), "%#" PRIx64, pfn_of_bar(offset));
-	return write_value(path, pfn);
-}
-
-/* The page fails, while a process runs that does not map it. */
-static void poison(struct view *view, uint64_t offset)
-{
-	fork_and_wait() {
-		unmap(view);
-		igt_assert_eq(write_pfn(HWPOISON "corrupt-pfn", offset), 0);
-	}
-}
 
 /* Access to the memory of the device is taken away and given back: nothing is mapped then. */
 static void zap_bar(void)
@@ -474,33 +443,6 @@ static void zap_bar(void)
 	}
 }
 
-static sigjmp_buf on_bus_error;
-static siginfo_t bus_error;
-
-static void keep_bus_error(int sig, siginfo_t *info, void *context)
-{
-	(void)sig;
-	(void)context;
-	bus_error = *info;
-	siglongjmp(on_bus_error, 1);
-}
-
-static void assert_poisoned(const char *page)
-{
-	const struct sigaction action = { .sa_sigaction = keep_bus_error, .sa_flags = SA_SIGINFO };
-	struct sigaction before;
-
-	memset(&bus_error, 0, sizeof(bus_error));
-	igt_assert_eq(sigaction(SIGBUS, &action, &before), 0);
-	if (!sigsetjmp(on_bus_error, 1))
-		(void)*(volatile const char *)page;
-	sigaction(SIGBUS, &before, NULL);
-	igt_assert_eq(bus_error.si_signo, SIGBUS);
-	igt_assert_eq(bus_error.si_code, BUS_MCEERR_AR);
-	igt_assert((uintptr_t)bus_error.si_addr / BO_PTE_SIZE == (uintptr_t)page / BO_PTE_SIZE);
-	igt_assert_eq(1 << bus_error.si_addr_lsb, BO_PTE_SIZE);
-}
-
 static struct view map_bar_beside(const struct target *target, uint64_t skew)
 {
 	struct view view = map_at(target, &bar, GiB, skew);
@@ -510,20 +452,14 @@ static struct view map_bar_beside(const struct target *target, uint64_t skew)
 	return view;
 }
 
-static void require_injection(void)
-{
-	igt_require_f(!access(HWPOISON "corrupt-pfn", W_OK), "no CONFIG_HWPOISON_INJECT\n");
-	igt_require_f(!access(POISON_UNMAP, W_OK), "no vm.memory_failure_pfn_unmap\n");
-}
-
 static void test_poison_default(const struct target *target, const void *member)
 {
 	struct view view;
 
-	require_injection();
+	require_bad_pages();
 	view = map_bar_beside(target, member_size(member));
-	set_knob(POISON_UNMAP, "0");
-	poison(&view, PAGE_PART.offset);
+	set_knob(UNMAP_BAD_PAGES, "0");
+	break_page(&view, &device, PAGE_PART.offset);
 	assert_whole(&view, 1);
 	zap_bar();
 	touch_levels(&view, false, HUGE_PUD);
@@ -536,7 +472,7 @@ static void assert_without_page(const struct view *view)
 {
 	struct pieces p = cut_out(view, PAGE_PART);
 
-	assert_poisoned(p.part.addr);
+	assert_broken(p.part.addr);
 	assert_contents(&p.left, BO_EVERY_BLOCK, 1);
 	assert_contents(&p.right, BO_EVERY_BLOCK, 1);
 	if ((uintptr_t)view->addr % GiB)
@@ -550,11 +486,11 @@ static void test_poison_unmap(const struct target *target, const void *member)
 	struct view view, second;
 	uint64_t faults;
 
-	require_injection();
+	require_bad_pages();
 	view = map_bar_beside(target, member_size(member));
-	set_knob(POISON_UNMAP, "1");
+	set_knob(UNMAP_BAD_PAGES, "1");
 	faults = bo_faults();
-	poison(&view, PAGE_PART.offset);
+	break_page(&view, &device, PAGE_PART.offset);
 	assert_without_page(&view);
 	/* Those of fork() and of the page; nothing else has to come back. */
 	igt_assert_lte(bo_faults() - faults, 64);
@@ -567,7 +503,7 @@ static void test_poison_unmap(const struct target *target, const void *member)
 	second = map_at(target, &bar, GiB, member_size(member));
 	assert_without_page(&second);
 	unmap(&second);
-	igt_assert_eq(write_pfn(HWPOISON "unpoison-pfn", PAGE_PART.offset), 0);
+	mend_page(&device, PAGE_PART.offset);
 	finish(&view);
 }
 

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+/**
+ * TEST: ttm huge vttm bad page
+ * Category: Core
+ * Mega feature: General Core features
+ * Sub-category: Memory management tests
+ * Functionality: mmap
+ * Description: A page of the memory of an object fails, inside a huge page-table entry.
+ */
+#include "bad_pages.h"
+#include "vttm_ops.h"
+
+IGT_TEST_DESCRIPTION("Huge page-table entries and pages that fail");
+
+static const struct named_size sizes[] = { { "1g", GiB }, { "2m", 8 * MiB } };
+
+/* No first page of an entry */
+#define BAD	(2 * MiB + 4 * KiB)
+
+struct bad_page {
+	struct view view;
+	struct pci_address device;
+	uint64_t place;		/* of the object in the BAR */
+};
+
+/* An object in one piece of VRAM, with the contents of seed 1, a page of which fails. */
+static struct bad_page new_bad_page(const struct target *target, const void *member)
+{
+	const uint64_t size = member_size(member);
+	struct bad_page bad = { .device = pci_address(target) };
+
+	require_room(target, size);
+	if (size >= BO_PUD_SIZE)
+		require_1g_entries();
+	bad.view = vttm_new_view(target, .size = size, .domains = VRAM | SYSTEM, .flags = UNCLEARED,
+				 .layout = DRM_VTTM_LAYOUT_CONTIGUOUS);
+	bad.place = vram_address(target, bad.view.bo, NULL);
+	touch_levels(&bad.view, true, HUGE_PUD);
+	fill(&bad.view, view_step(&bad.view), 1);
+	break_page(&bad.view, &bad.device, bad.place + BAD);
+	return bad;
+}
+
+/**
+ * SUBTEST: default-%s
+ * Description: By default, the page stays mapped, by an entry of %arg[1], before and after its
+ *              object was outside of VRAM.
+ *
+ * arg[1]:
+ *
+ * @1g:	1 GiB
+ * @2m:	2 MiB
+ */
+static void test_default(const struct target *target, const void *member)
+{
+	struct bad_page bad;
+
+	require_bad_pages();
+	set_knob(UNMAP_BAD_PAGES, "0");
+	bad = new_bad_page(target, member);
+	check_view(&bad.view, HUGE_PUD, view_step(&bad.view), 1);
+	move_to(&bad.view, SYSTEM);
+	move_to(&bad.view, VRAM);
+	check_view(&bad.view, HUGE_PUD, view_step(&bad.view), 1);
+}
+
+/* Everything but the page is there, in the largest entries without it. */
+static void assert_all_but_page(const struct bad_page *bad)
+{
+	const struct view *view = &bad->view;
+	struct view left = sub_view(view, 0, BAD);
+	struct view right = sub_view(view, BAD + 4 * KiB, view->length - BAD - 4 * KiB);
+
+	assert_broken(view->addr + BAD);
+	assert_contents(&left, view_step(view), 1);
+	assert_contents(&right, view_step(view), 1);
+	touch(&left, false);
+	touch(&right, false);
+	assert_entry_counts(view, 0, view->length / BO_PMD_SIZE - 1, 511);
+}
+
+/**
+ * SUBTEST: unmap-%s
+ * Description: With vm.memory_failure_pfn_unmap, the page is taken out of an entry of %arg[1] and
+ *              raises SIGBUS with its address; everything else stays. The object is whole outside
+ *              of VRAM, and the page is out again when the object is back in the same place.
+ *
+ * arg[1]:
+ *
+ * @1g:	1 GiB
+ * @2m:	2 MiB
+ */
+static void test_unmap(const struct target *target, const void *member)
+{
+	struct bad_page bad;
+
+	require_bad_pages();
+	set_knob(UNMAP_BAD_PAGES, "1");
+	bad = new_bad_page(target, member);
+	assert_all_but_page(&bad);
+
+	move_to(&bad.view, SYSTEM);
+	assert_contents(&bad.view, view_step(&bad.view), 1);
+	move_to(&bad.view, VRAM);
+	igt_assert_eq_u64(vram_address(target, bad.view.bo, NULL), bad.place);
+	assert_all_but_page(&bad);
+
+	mend_page(&bad.device, bad.place + BAD);
+	move_to(&bad.view, SYSTEM);
+	move_to(&bad.view, VRAM);
+	check_view(&bad.view, HUGE_PUD, view_step(&bad.view), 1);
+}
+
+static const struct subtest subtests[] = {
+	{ "default-%s", "A page that fails stays mapped", ON_VTTM(test_default, sizes) },
+	{ "unmap-%s", "A page that fails is taken out", ON_VTTM(test_unmap, sizes) },
+};
+
+int igt_main()
+{
+	run_test(subtests);
+}
