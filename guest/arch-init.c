@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * The first program in a guest of check-arch: runs the selftest, and turns the guest off.
+ * The first program in a guest of check-arch: runs the selftests, and turns the guest off.
  */
 #include <stdio.h>
 #include <sys/mount.h>
@@ -11,7 +11,9 @@
 
 int main(void)
 {
-	int status = -1;
+	static const char * const tests[] = {
+		"huge_pfnmap", "pfnmap_addr", "pfnmap_populate", "pfnmap_hwpoison",
+	};
 
 	mkdir("/tmp", 01777);
 	if (mount("devtmpfs", "/dev", "devtmpfs", 0, NULL) ||
@@ -20,14 +22,19 @@ int main(void)
 	    mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL))
 		perror("check-arch: mount");
 
-	if (!fork()) {
-		execl("/huge_pfnmap", "huge_pfnmap", NULL);
-		perror("check-arch: huge_pfnmap");
-		_exit(127);
+	for (unsigned int i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
+		int status = -1;
+
+		if (!fork()) {
+			chdir("/");
+			execl(tests[i], tests[i], NULL);
+			perror("check-arch");
+			_exit(127);
+		}
+		wait(&status);
+		printf("check-arch: %s: status %#x\n", tests[i], status);
+		fflush(stdout);
 	}
-	wait(&status);
-	printf("check-arch: selftest: status %#x\n", status);
-	fflush(stdout);
 	sleep(1);	/* until the console has printed it */
 	reboot(RB_POWER_OFF);
 	return 1;
