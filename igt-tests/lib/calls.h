@@ -15,6 +15,7 @@ struct call {
 	int arg;
 	int expected;
 	int missing;	/* if not 0: the same from a kernel that was built without it */
+	int right;	/* PROT_*: without it, EINVAL */
 	int sealed;	/* if not 0: instead, after mseal() */
 };
 

@@ -555,6 +555,8 @@ static void do_call(struct process *p, struct mapping *m)
 
 	say(p, "%s", call->name);
 	found = call->make(m->addr, m->length, call->arg);
+	if (call->right && !(rights(m) & call->right))
+		expected = EINVAL;
 	require_at(p, m, m->first, found == expected || (call->missing && found == call->missing),
 		   "%s: %s, expected %s", call->name, strerror(found), strerror(expected));
 	check_some(p, m);

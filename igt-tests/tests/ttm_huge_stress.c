@@ -139,7 +139,8 @@ static void fork_once(const struct view *view)
 /* Maps an object once more; moves or unmaps a part at boundaries of any level, then the rest. */
 static void remap(struct writer *w, const struct object *o)
 {
-	struct view view = map_whole(o->view.target, o->view.bo, PROT_READ | PROT_WRITE);
+	/* At an address that suits the switch of the moment, which others change */
+	struct view view = map_all(o->view.target, o->view.bo, NULL, MAP_SHARED);
 	struct pieces p;
 	uint64_t unit;
 
