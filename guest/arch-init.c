@@ -23,15 +23,17 @@ int main(void)
 		perror("check-arch: mount");
 
 	for (unsigned int i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
+		/* Others end here as well: the tests' orphans. */
+		const pid_t test = fork();
 		int status = -1;
 
-		if (!fork()) {
+		if (!test) {
 			chdir("/");
 			execl(tests[i], tests[i], NULL);
 			perror("check-arch");
 			_exit(127);
 		}
-		wait(&status);
+		waitpid(test, &status, 0);
 		printf("check-arch: %s: status %#x\n", tests[i], status);
 		fflush(stdout);
 	}
