@@ -43,6 +43,12 @@ static struct vm_access written(struct vm_access access)
 	return access;
 }
 
+/* It moves an object when it is told to; others write all of VRAM for that. */
+static bool on_vttm(const struct target *target)
+{
+	return !strcmp(bo_driver(target->fd), "vttm");
+}
+
 /* A page of the view that is no entry's first */
 static uint64_t middle_page(const struct view *view)
 {
@@ -229,8 +235,7 @@ static void test_evict_in_use(const struct target *target)
 	struct vm *vm;
 	int ret;
 
-	/* vttm is told to, others write all of it. */
-	if (strcmp(bo_driver(target->fd), "vttm"))
+	if (!on_vttm(target))
 		require_small_vram(target, 128 * MiB);
 	vm = new_guest(target, &view, 1);
 	vm_start(vm, all(&view, 1));
@@ -414,7 +419,7 @@ static void test_two_machines(const struct target *target)
 	set_slot(second, &view, 0);
 	igt_assert_eq(vm_access(second, all(&view, 1)), 0);
 	assert_entries_of(&view, second, HUGE_PUD);
-	if (on_vram(target) && !strcmp(bo_driver(target->fd), "vttm"))
+	if (on_vram(target) && on_vttm(target))
 		evict(&view);
 	igt_assert_eq(vm_access(second, written(all(&view, 2))), 0);
 	igt_assert_eq(vm_access(first, all(&view, 2)), 0);
@@ -504,7 +509,7 @@ static void test_several_vmas(const struct target *target)
 
 static bool can_be_unplugged(const struct target *target)
 {
-	return may_unplug(target) && !strcmp(bo_driver(target->fd), "vttm") && on_vram(target);
+	return may_unplug(target) && on_vttm(target) && on_vram(target);
 }
 
 /**
