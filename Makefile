@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: MIT
 # Everything that can be done here; "make help" lists it.
 
-KDIR ?= build/linux
+# The patches are those for 7.3. Others are in releases/, and have folders of their own.
+RELEASE ?= 7.3
+other := $(filter-out 7.3,$(RELEASE))
+KDIR ?= build/linux$(addprefix -,$(other))
+export RELEASE
 export JOBS ?= $(shell nproc)
 # More kernel configuration fragments
 FRAGMENTS ?=
 
 cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ttm-huge
 tree := $(abspath $(KDIR))
-base := $(abspath build/linux-base)
+base := $(abspath build/linux-base$(addprefix -,$(other)))
+results := results$(addprefix /,$(other))
+selftests := build/selftests$(addprefix -,$(other))
+fragments = $(wildcard releases/$(RELEASE)/*.config) $(FRAGMENTS)
 root := build/root.img
 guest := setup-guest $(root)
 
@@ -16,6 +23,11 @@ guest := setup-guest $(root)
 spaced := $(strip $(foreach v,CURDIR KDIR,$(if $(word 2,$($(v))),$(v))))
 ifneq ($(and $(spaced),$(filter-out build/% clean clients help install,$(MAKECMDGOALS))),)
 $(error $(foreach v,$(spaced),"$($(v))" has a space, and the build of a kernel accepts none))
+endif
+
+# What these write down is said of 7.3.
+ifneq ($(and $(other),$(filter docs expect pictures post report upstream-baseline,$(MAKECMDGOALS))),)
+$(error RELEASE=$(RELEASE) is for trying that release; what is written down is about 7.3)
 endif
 
 # Debian's packages, by their use: "make setup-kernel" installs those of packages-kernel.
@@ -43,7 +55,7 @@ cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuser
 	-Iuserspace/report \
 	$(CPPFLAGS) $(CFLAGS) $(call ask,--cflags libdrm)
 
-.PHONY: help setup $(setups) tree patches post kernel debug-kernel base-kernel root \
+.PHONY: help setup $(setups) tree patches port update bundle post kernel debug-kernel base-kernel root \
 	shell demo baseline report bench pictures check check-arch check-configs check-igt check-pae check-static \
 	check-without expect soak soak-options upstream-baseline vmtests clients tests selftests \
 	install docs clean
@@ -75,6 +87,10 @@ help:
 	@echo "make tree          get Linux 7.3 and apply the series, or its topics up to TOPIC=FOLDER;"
 	@echo "                   make kernel TOPIC=FOLDER builds that"
 	@echo "make patches       export the tree's commits into the topics of mm-patches/ and drm-patches/"
+	@echo "make update        say which patches the newest point releases no longer take; KDIR=DIR: a tree"
+	@echo "make bundle        the patches in build/ttm-huge-$(RELEASE)/, and one combined patch each of mm"
+	@echo "                   and of DRM, for people who carry them"
+	@echo "make port          merge into the tree of RELEASE=7.2 what does not apply there"
 	@echo "make post          write TOPIC=FOLDER as mails for git send-email, signed off by you; V=VERSION"
 	@echo "make kernel        build the patched kernel; debug-kernel, base-kernel: the others"
 	@echo "make clients       build userspace/; make tests: igt-tests/, selftests: the kernel's own"
@@ -86,7 +102,8 @@ help:
 	@echo "                   for a part"
 	@echo "make clean         remove build/ and results/ (downloads and ccache stay in"
 	@echo "                   $(cache))"
-	@echo "KDIR=DIR uses a Linux 7.3 tree of your own instead of $(KDIR)."
+	@echo "KDIR=DIR uses a kernel tree of your own instead of $(KDIR)."
+	@echo "RELEASE=7.2 is the series for Linux 7.2, with tree, patches, kernel, check, demo, bench, ..."
 
 $(setups): setup-%:
 	@guest/setup $(packages-$*)
@@ -102,6 +119,16 @@ tree: setup-tree
 patches:
 	@guest/tree export $(tree)
 
+port: setup-tree
+	@guest/tree port $(tree)
+
+# A tree of one's own, or the mirror's
+update: setup-tree
+	@guest/release update $(if $(filter file,$(origin KDIR)),$(if $(filter file,$(origin RELEASE)),,$(RELEASE)),$(KDIR))
+
+bundle: tree
+	@guest/tree bundle $(tree) build/ttm-huge-$(RELEASE)
+
 # All of the series is applied: people are asked for by the tree's MAINTAINERS.
 post: setup-tree
 	@guest/tree apply $(tree)
@@ -111,15 +138,15 @@ post: setup-tree
 series_config = $(if $(wildcard $(tree)/drivers/gpu/drm/vttm),guest/series.config)
 
 kernel: setup-kernel tree
-	@guest/kernel $(tree) .plain guest/kernel.config guest/peers.config $(series_config) $(FRAGMENTS)
+	@guest/kernel $(tree) .plain guest/kernel.config guest/peers.config $(series_config) $(fragments)
 
 debug-kernel: setup-kernel tree
 	@guest/kernel $(tree) .debug guest/kernel.config guest/series.config guest/debug.config \
-		guest/calls.config $(FRAGMENTS)
+		guest/calls.config $(fragments)
 
 base-kernel: setup-kernel tree
 	@guest/tree base $(tree) $(base)
-	@guest/kernel $(base) .plain guest/kernel.config guest/peers.config $(FRAGMENTS)
+	@guest/kernel $(base) .plain guest/kernel.config guest/peers.config $(fragments)
 
 root: $(root)
 $(root): guest/mkroot guest/root.packages | setup-root
@@ -220,10 +247,11 @@ tests: $(igt_tests:%=build/tests/%)
 
 # The kernel's own tests of memory management, from the tree
 selftests: setup-kernel tree
-	@igt-tests/run/selftests $(tree) build/selftests
+	@igt-tests/run/selftests $(tree) $(selftests)
 
 check: debug-kernel tests selftests $(guest)
-	@igt-tests/run/check $(tree)/.debug/arch/x86/boot/bzImage "$$T"
+	@RESULTS="$${RESULTS:-$(abspath $(results)/check)}" SELFTESTS=$(abspath $(selftests)) \
+		igt-tests/run/check $(tree)/.debug/arch/x86/boot/bzImage "$$T"
 
 # What an IGT tree is built with
 igt_packages := libcairo2-dev libdrm-dev libdw-dev libglib2.0-dev libkmod-dev libpci-dev \
@@ -256,7 +284,7 @@ soak-options:
 
 soak: soak-options setup-kernel tree tests $(fuzz) $(guest)
 	@guest/kernel $(tree) .kasan guest/kernel.config guest/series.config guest/debug.config \
-		guest/kasan.config $(FRAGMENTS)
+		guest/kasan.config $(fragments)
 	@igt-tests/run/soak $(tree)/.kasan/arch/x86/boot/bzImage
 	@$(MAKE) --no-print-directory vmtests
 
@@ -265,14 +293,14 @@ soak: soak-options setup-kernel tree tests $(fuzz) $(guest)
 vmtests: setup-kernel tree $(guest)
 	@guest/setup libcap-dev libnuma-dev liburing-dev
 	@guest/tree base $(tree) $(base)
-	@guest/kernel $(tree) .vmtests guest/kernel.config $(series_config) guest/vmtests.config $(FRAGMENTS)
-	@guest/kernel $(base) .vmtests guest/kernel.config guest/vmtests.config $(FRAGMENTS)
+	@guest/kernel $(tree) .vmtests guest/kernel.config $(series_config) guest/vmtests.config $(fragments)
+	@guest/kernel $(base) .vmtests guest/kernel.config guest/vmtests.config $(fragments)
 	@igt-tests/run/vmtests $(tree) $(tree)/.vmtests/arch/x86/boot/bzImage \
 		$(base)/.vmtests/arch/x86/boot/bzImage $(T)
 
 # What upstream's tests say without the series; to be written again for a new release.
 upstream-baseline: base-kernel tests selftests $(guest)
-	@RESULTS=results/upstream-baseline igt-tests/run/check --record $(base)/.plain/arch/x86/boot/bzImage
+	@RESULTS=results/upstream-baseline SELFTESTS=$(abspath $(selftests)) igt-tests/run/check --record $(base)/.plain/arch/x86/boot/bzImage
 
 # Compilers for the other architectures; on x86-64 gcc builds i386 too.
 cross := gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu gcc-s390x-linux-gnu patchelf
@@ -303,28 +331,28 @@ check-static: setup-static tree build/tlb-model
 
 # $(call map-objects,NAME,TREE,VARIABLES): the client's figures on a tree's kernel, in NAME.csv
 define map-objects
-@mkdir -p results/$(1) && cp build/bo-map userspace/demo/demo results/$(1)
+@mkdir -p $(results)/$(1) && cp build/bo-map userspace/demo/demo $(results)/$(1)
 @echo "mapping objects in the guest, about two minutes"
 @guest/run --follow --icount --vttm --mem 3072 --kernel $(2)/.plain/arch/x86/boot/bzImage \
-	--share results/$(1) -- env $(3) ./demo
-@mv results/$(1)/output results/$(1).csv
+	--share $(results)/$(1) -- env $(3) ./demo
+@mv $(results)/$(1)/output $(results)/$(1).csv
 endef
 
 demo: kernel build/bo-map $(guest) setup-figures
 	$(call map-objects,demo,$(tree))
-	@userspace/demo/demo-report results/demo.csv results/demo
+	@userspace/demo/demo-report $(results)/demo.csv $(results)/demo
 
 # What the switch costs when it is off: the same client on the unpatched kernel.
 baseline: base-kernel build/bo-map $(guest)
 	$(call map-objects,baseline,$(base),SWITCHES=0)
-	@userspace/demo/demo-compare results/baseline.csv results/demo.csv
+	@userspace/demo/demo-compare $(results)/baseline.csv $(results)/demo.csv
 
 # Both kernels, side by side
 bench: kernel base-kernel build/bench $(guest) setup-figures
-	@mkdir -p results
+	@mkdir -p $(results)
 	@userspace/bench/bench-run $(tree)/.plain/arch/x86/boot/bzImage \
-		$(base)/.plain/arch/x86/boot/bzImage results/bench
-	@userspace/bench/bench-report results/bench.csv results/bench
+		$(base)/.plain/arch/x86/boot/bzImage $(results)/bench
+	@userspace/bench/bench-report $(results)/bench.csv $(results)/bench
 
 # The guest's report, in instructions. Other machines: build/bo-map --report
 report: kernel build/bo-map $(guest)
