@@ -74,7 +74,8 @@ help:
 	@echo "make check-without take one fix after the other out and see the tests fail; T=NAMES"
 	@echo "make check-configs build the files that the series touches in other configurations; T=NAMES,"
 	@echo "                   PATCHES=topics: after each topic, PATCHES=each: one after each patch"
-	@echo "make check-arch    KUnit, debug_vm_pgtable and the selftest on arm64 and riscv64; T=NAMES"
+	@echo "make check-arch    KUnit, debug_vm_pgtable and the selftests on small kernels of arm64, riscv64"
+	@echo "                   and x86_64; T=NAMES, PATCHES=topics: x86_64 after each topic"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
 	@echo "make soak          threads and moving objects for 10 minutes, random operations for an hour,"
 	@echo "                   fuzzers for half an hour, under KASAN; SOAK=SECONDS for each of four targets,"
@@ -316,8 +317,9 @@ check-configs: setup-kernel setup-root tree
 check-arch: setup-kernel tree
 	@guest/setup gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu \
 		libc6-dev-arm64-cross libc6-dev-ppc64el-cross libc6-dev-riscv64-cross \
-		qemu-system-arm qemu-system-misc qemu-system-ppc
-	@guest/check-arch $(tree) $(T)
+		qemu-system-arm qemu-system-misc qemu-system-ppc qemu-system-x86
+	@$(if $(PATCHES),guest/tree base $(tree) $(abspath build/linux-each))
+	@guest/check-arch $(if $(PATCHES),--$(PATCHES)) $(tree) $(if $(PATCHES),build/linux-each) $(T)
 
 # i386 kernel and program; the one for x86-64 has no 32-bit C library.
 check-pae: setup-kernel setup-guest tree

@@ -111,19 +111,35 @@ void plug_in_again(void)
  * Memory
  */
 
-static uint64_t size_of_bar2(const struct pci_address *device)
+/* The physical address of BAR 2 */
+static uint64_t bar2(const struct pci_address *device, uint64_t *size)
 {
 	FILE *f = fopen(file_of(device, "resource").text, "re");
 	uint64_t start = 0, end = 0;
 
-	if (!f)
-		return 0;
-	for (int bar = 0; bar <= 2; bar++) {
+	for (int bar = 0; f && bar <= 2; bar++) {
 		if (fscanf(f, "%" SCNx64 " %" SCNx64 " %*x", &start, &end) != 2)
 			start = end = 0;
 	}
-	fclose(f);
-	return end ? end - start + 1 : 0;
+	if (f)
+		fclose(f);
+	*size = end ? end - start + 1 : 0;
+	return start;
+}
+
+static uint64_t size_of_bar2(const struct pci_address *device)
+{
+	uint64_t size;
+
+	bar2(device, &size);
+	return size;
+}
+
+uint64_t pci_memory_address(const struct pci_address *device)
+{
+	uint64_t size;
+
+	return bar2(device, &size);
 }
 
 static bool is_free_ivshmem(const struct pci_address *device)

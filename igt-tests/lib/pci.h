@@ -29,6 +29,8 @@ void plug_in_again(void);
  */
 #define PCI_MEMORY	"TTM_HUGE_PCI_MEMORY"
 struct pci_address pci_memory(uint64_t size);
+/* The physical address of its memory */
+uint64_t pci_memory_address(const struct pci_address *device);
 
 /*
  * Opens the vfio group of a device without an IOMMU. Until the program ends vfio-pci has the device,

@@ -31,6 +31,9 @@
  * SUBTEST: private
  * Description: Private mappings have 4 KiB entries, as their pages may be replaced one by one
  *
+ * SUBTEST: dev-mem
+ * Description: /dev/mem maps 1 GiB in one entry, where mmap() chooses the address
+ *
  * SUBTEST: thp-disabled
  * Description: prctl(PR_SET_THP_DISABLE) means these entries too
  */
@@ -49,6 +52,7 @@ IGT_TEST_DESCRIPTION("Huge entries of PCI resource files in sysfs");
 
 /* The BAR looks like a VRAM object that begins at a 1 GiB boundary, so ttm_huge.h applies. */
 static struct bo bar = { .size = 2 * GiB, .placement = BO_VRAM };
+static uint64_t bar_address;
 
 static struct view map_bar(const struct target *target, size_t length, uint64_t align,
 			   uint64_t skew, int flags)
@@ -161,10 +165,28 @@ static void test_protect_whole(const struct target *target)
 	unmap(&view);
 }
 
+/* Its offsets are physical addresses. With O_SYNC, the memory type is that of sysfs. */
+static void test_dev_mem(const struct target *target)
+{
+	struct view view = map_bar(target, GiB, GiB, 0, MAP_SHARED), other;
+	struct bo mem = { .size = GiB, .offset = bar_address, .placement = BO_VRAM };
+
+	mem.fd = open("/dev/mem", O_RDWR | O_SYNC | O_CLOEXEC);
+	igt_require_f(mem.fd >= 0, "/dev/mem does not open: %s\n", strerror(errno));
+	with_pages(&view, fill);
+	other = map_all(target, &mem, NULL, MAP_SHARED);
+	assert_entry_counts(&other, 1, 0, 0);
+	assert_pages(&other);
+	unmap(&other);
+	unmap(&view);
+	close(mem.fd);
+}
+
 static const struct subtest subtests[] = {
 	{ "%s", "Entries are as large as they can be", .test_member = test_level, FAMILY(levels) },
 	{ "%s", "One page of 1 GiB is treated otherwise", .test_member = test_part, FAMILY(parts) },
 	{ "protect-whole", "An entry is read-only for a while", .test = test_protect_whole },
+	{ "dev-mem", "/dev/mem has the same entries", .test = test_dev_mem },
 };
 
 int igt_main()
@@ -172,10 +194,11 @@ int igt_main()
 	static const struct target target = { .name = "sysfs-bar", .placement = BO_VRAM };
 
 	igt_fixture() {
+		struct pci_address device = pci_memory(bar.size);
 		char path[96];
 
-		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource2",
-			 pci_memory(bar.size).name);
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource2", device.name);
+		bar_address = pci_memory_address(&device);
 		bar.fd = open(path, O_RDWR | O_SYNC | O_CLOEXEC);
 		igt_require_f(bar.fd >= 0, "%s does not open: %s\n", path, strerror(errno));
 		note_kernel_warnings();
