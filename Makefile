@@ -115,7 +115,7 @@ kernel: setup-kernel tree
 
 debug-kernel: setup-kernel tree
 	@guest/kernel $(tree) .debug guest/kernel.config guest/series.config guest/debug.config \
-		guest/calls.config $(FRAGMENTS)
+		guest/kvm.config guest/calls.config $(FRAGMENTS)
 
 base-kernel: setup-kernel tree
 	@guest/tree base $(tree) $(base)
@@ -256,7 +256,7 @@ soak-options:
 
 soak: soak-options setup-kernel tree tests $(fuzz) $(guest)
 	@guest/kernel $(tree) .kasan guest/kernel.config guest/series.config guest/debug.config \
-		guest/kasan.config $(FRAGMENTS)
+		guest/kvm.config guest/kasan.config $(FRAGMENTS)
 	@igt-tests/run/soak $(tree)/.kasan/arch/x86/boot/bzImage
 	@$(MAKE) --no-print-directory vmtests
 
@@ -271,8 +271,10 @@ vmtests: setup-kernel tree $(guest)
 		$(base)/.vmtests/arch/x86/boot/bzImage $(T)
 
 # What upstream's tests say without the series; to be written again for a new release.
-upstream-baseline: base-kernel tests selftests $(guest)
-	@RESULTS=results/upstream-baseline igt-tests/run/check --record $(base)/.plain/arch/x86/boot/bzImage
+upstream-baseline: setup-kernel tree tests selftests $(guest)
+	@guest/tree base $(tree) $(base)
+	@guest/kernel $(base) .kvm guest/kernel.config guest/peers.config guest/kvm.config $(FRAGMENTS)
+	@RESULTS=results/upstream-baseline igt-tests/run/check --record $(base)/.kvm/arch/x86/boot/bzImage
 
 # Compilers for the other architectures; on x86-64 gcc builds i386 too.
 cross := gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu gcc-s390x-linux-gnu patchelf
