@@ -111,7 +111,8 @@ post: setup-tree
 series_config = $(if $(wildcard $(tree)/drivers/gpu/drm/vttm),guest/series.config)
 
 kernel: setup-kernel tree
-	@guest/kernel $(tree) .plain guest/kernel.config guest/peers.config $(series_config) $(FRAGMENTS)
+	@guest/kernel $(tree) .plain guest/kernel.config guest/peers.config guest/kvm.config \
+		$(series_config) $(FRAGMENTS)
 
 debug-kernel: setup-kernel tree
 	@guest/kernel $(tree) .debug guest/kernel.config guest/series.config guest/debug.config \
@@ -119,7 +120,7 @@ debug-kernel: setup-kernel tree
 
 base-kernel: setup-kernel tree
 	@guest/tree base $(tree) $(base)
-	@guest/kernel $(base) .plain guest/kernel.config guest/peers.config $(FRAGMENTS)
+	@guest/kernel $(base) .plain guest/kernel.config guest/peers.config guest/kvm.config $(FRAGMENTS)
 
 root: $(root)
 $(root): guest/mkroot guest/root.packages | setup-root
@@ -271,10 +272,8 @@ vmtests: setup-kernel tree $(guest)
 		$(base)/.vmtests/arch/x86/boot/bzImage $(T)
 
 # What upstream's tests say without the series; to be written again for a new release.
-upstream-baseline: setup-kernel tree tests selftests $(guest)
-	@guest/tree base $(tree) $(base)
-	@guest/kernel $(base) .kvm guest/kernel.config guest/peers.config guest/kvm.config $(FRAGMENTS)
-	@RESULTS=results/upstream-baseline igt-tests/run/check --record $(base)/.kvm/arch/x86/boot/bzImage
+upstream-baseline: base-kernel tests selftests $(guest)
+	@RESULTS=results/upstream-baseline igt-tests/run/check --record $(base)/.plain/arch/x86/boot/bzImage
 
 # Compilers for the other architectures; on x86-64 gcc builds i386 too.
 cross := gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu gcc-s390x-linux-gnu patchelf
