@@ -219,11 +219,5 @@ static const struct subtest subtests[] = {
 
 int igt_main()
 {
-	igt_fixture()
-		ttm_huge_init();
-	run_subtests(subtests);
-	igt_fixture() {
-		vm_close_all();
-		ttm_huge_fini();
-	}
+	run_test(subtests);
 }
