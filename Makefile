@@ -140,15 +140,16 @@ post: setup-tree
 series_config = $(if $(wildcard $(tree)/drivers/gpu/drm/vttm),guest/series.config)
 
 kernel: setup-kernel tree
-	@guest/kernel $(tree) .plain guest/kernel.config guest/peers.config $(series_config) $(fragments)
+	@guest/kernel $(tree) .plain guest/kernel.config guest/peers.config guest/kvm.config \
+		$(series_config) $(fragments)
 
 debug-kernel: setup-kernel tree
 	@guest/kernel $(tree) .debug guest/kernel.config guest/series.config guest/debug.config \
-		guest/calls.config $(fragments)
+		guest/kvm.config guest/calls.config $(fragments)
 
 base-kernel: setup-kernel tree
 	@guest/tree base $(tree) $(base)
-	@guest/kernel $(base) .plain guest/kernel.config guest/peers.config $(fragments)
+	@guest/kernel $(base) .plain guest/kernel.config guest/peers.config guest/kvm.config $(fragments)
 
 root: $(root)
 $(root): guest/mkroot guest/root.packages | setup-root
@@ -286,7 +287,7 @@ soak-options:
 
 soak: soak-options setup-kernel tree tests $(fuzz) $(guest)
 	@guest/kernel $(tree) .kasan guest/kernel.config guest/series.config guest/debug.config \
-		guest/kasan.config $(fragments)
+		guest/kvm.config guest/kasan.config $(fragments)
 	@igt-tests/run/soak $(tree)/.kasan/arch/x86/boot/bzImage
 	@$(MAKE) --no-print-directory vmtests
 

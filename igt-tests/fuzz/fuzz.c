@@ -276,7 +276,7 @@ static struct counts count(const struct fuzz_state *state)
 
 		if (bo_device(card->fd, device, sizeof(device)))
 			die("card %d of %d has no folder in sysfs", i + 1, state->cards);
-		snprintf(path, sizeof(path), "/sys/kernel/debug/ttm/%s/faults", basename(device));
+		snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%s/ttm_faults", basename(device));
 		counts.faults[i] = number_in(path, "faults:");
 		if (card->vttm && !bo_ioctl(card->fd, DRM_IOCTL_VTTM_HEAP, &heap))
 			counts.used[i] = heap.used;

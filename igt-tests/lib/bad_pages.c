@@ -54,7 +54,7 @@ static void keep_bus_error(int sig, siginfo_t *info, void *context)
 	siglongjmp(on_bus_error, 1);
 }
 
-void assert_broken(const char *page)
+void assert_bus_error(const char *page, void (*use)(void *data), void *data)
 {
 	const struct sigaction action = { .sa_sigaction = keep_bus_error, .sa_flags = SA_SIGINFO };
 	struct sigaction before;
@@ -62,10 +62,20 @@ void assert_broken(const char *page)
 	memset(&bus_error, 0, sizeof(bus_error));
 	igt_assert_eq(sigaction(SIGBUS, &action, &before), 0);
 	if (!sigsetjmp(on_bus_error, 1))
-		(void)*(volatile const char *)page;
+		use(data);
 	sigaction(SIGBUS, &before, NULL);
 	igt_assert_eq(bus_error.si_signo, SIGBUS);
 	igt_assert_eq(bus_error.si_code, BUS_MCEERR_AR);
 	igt_assert((uintptr_t)bus_error.si_addr / BO_PTE_SIZE == (uintptr_t)page / BO_PTE_SIZE);
 	igt_assert_eq(1 << bus_error.si_addr_lsb, BO_PTE_SIZE);
+}
+
+static void read_page(void *data)
+{
+	(void)*(volatile const char *)data;
+}
+
+void assert_broken(const char *page)
+{
+	assert_bus_error(page, read_page, (void *)page);
 }

@@ -21,5 +21,7 @@ void mend_page(const struct pci_address *device, uint64_t offset);
 
 /* Asserts that reading at @page raises SIGBUS as memory failure does, with the right address. */
 void assert_broken(const char *page);
+/* The same of @use, which the signal ends. */
+void assert_bus_error(const char *page, void (*use)(void *data), void *data);
 
 #endif

@@ -1,40 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Virtual machines of one processor, whose guest does nothing but read or write words at a stride,
- * and the entries of the page tables that KVM has for it (stage 2, nested page tables).
+ * Virtual machines (guest.h), and the entries of the page tables that KVM has for them (stage 2,
+ * nested page tables).
  */
 #ifndef VM_H
 #define VM_H
 
 #include <pthread.h>
 
-#include "targets.h"
-
-/* For the guest, in its memory: @count words from guest address @first on, @stride bytes apart. */
-struct vm_access {
-	uint64_t first, count, stride;
-	uint64_t value;		/* of the first word; of each next one it is 1 more */
-	uint32_t write;		/* or read, and compare */
-	uint32_t again;		/* start over until this is 0 */
-	/* The guest's answers */
-	uint64_t left;		/* words it did not get to, from the first wrong one on */
-	uint64_t found;		/* there */
-	uint64_t rounds;	/* how often it got to the end */
-};
+#include "guest.h"
+#include "views.h"
 
 struct vm {
+	struct guest guest;
 	bool open;
-	int fd, processor;
-	struct kvm_run *run;
-	char *low;		/* the first 2 MiB of the guest's memory */
-	volatile struct vm_access *access;
 	pthread_t thread;	/* while vm_start() is in effect */
 	bool running;
 	int status;		/* of the thread */
 };
-
-/* Guest addresses from here on are free for memory slots, 12 GiB. */
-#define VM_FREE		(4 * GiB)
 
 /* Skips where there is no KVM, or no way to count its entries. */
 void require_kvm(void);
@@ -53,10 +36,10 @@ void vm_set_slot(const struct vm *vm, unsigned int slot, uint64_t guest, const v
  * -ENXIO if there is no memory slot or the entry cannot be written; asserts that there is nothing
  * else, and that words read are right.
  */
-int vm_access(struct vm *vm, struct vm_access access);
+int vm_access(struct vm *vm, struct guest_access access);
 
 /* The same in a thread of its own, over and over, until vm_stop(), which returns the result. */
-void vm_start(struct vm *vm, struct vm_access access);
+void vm_start(struct vm *vm, struct guest_access access);
 int vm_stop(struct vm *vm);
 /* Waits until the guest has got to the end once more, or has ended. */
 void vm_wait_round(const struct vm *vm);
@@ -67,5 +50,37 @@ struct vm_entries {
 	uint64_t pte, pmd, pud;
 };
 struct vm_entries vm_entries(const struct vm *vm);
+
+/*
+ * A view as memory of the guest, from GUEST_FREE on. The words that guest and process write are one a
+ * page, enough to see who maps what.
+ */
+#define VM_SLOT		1
+#define VM_STEP		BO_PTE_SIZE
+
+/* The only machine there is then. */
+struct vm *vm_new(void);
+/* A memory slot of all of the view, with KVM's flags; and none any more. */
+void vm_give(const struct vm *vm, const struct view *view, unsigned int flags);
+void vm_take(const struct vm *vm);
+
+/* Reads of all words of @length bytes from guest address @guest on, or of the view; and writes. */
+struct guest_access vm_range(uint64_t guest, uint64_t length, uint64_t value);
+struct guest_access vm_all(const struct view *view, uint64_t value);
+struct guest_access vm_written(struct guest_access access);
+
+/* The same from the process's side. */
+void write_words(const struct view *view, uint64_t value);
+void assert_words(const struct view *view, uint64_t value);
+
+/* Asserts that the guest has these entries, and nothing else is mapped but its own memory. */
+void vm_assert_entries(const struct view *view, const struct vm *vm, uint64_t pud, uint64_t pmd,
+		       uint64_t pte);
+/* The guest has touched all of the view: its entries are as large as those of the process. */
+void vm_assert_entries_of(const struct view *view, const struct vm *vm, int huge_faults);
+
+/* Asserts that @access ends with SIGBUS as memory failure raises it, for byte @offset of the view. */
+void vm_assert_broken(struct vm *vm, const struct view *view, uint64_t offset,
+		      struct guest_access access);
 
 #endif

@@ -21,28 +21,6 @@
 
 IGT_TEST_DESCRIPTION("TTM buffer objects as memory of a virtual machine");
 
-#define SLOT		1
-/* One word a page is enough to see who maps what. */
-#define STEP		BO_PTE_SIZE
-
-/* All pages of @length bytes from guest address @guest on, or all of the view at VM_FREE. */
-static struct vm_access range(uint64_t guest, uint64_t length, uint64_t value)
-{
-	return (struct vm_access){ .first = guest, .count = length / STEP, .stride = STEP,
-				   .value = value };
-}
-
-static struct vm_access all(const struct view *view, uint64_t value)
-{
-	return range(VM_FREE, view->length, value);
-}
-
-static struct vm_access written(struct vm_access access)
-{
-	access.write = true;
-	return access;
-}
-
 /* It moves an object when it is told to; others write all of VRAM for that. */
 static bool on_vttm(const struct target *target)
 {
@@ -52,62 +30,7 @@ static bool on_vttm(const struct target *target)
 /* A page of the view that is no entry's first */
 static uint64_t middle_page(const struct view *view)
 {
-	return (view->length / 2 / BO_PMD_SIZE) * BO_PMD_SIZE + STEP;
-}
-
-/* What the guest's words are, from the process's side */
-static void write_words(const struct view *view, uint64_t value)
-{
-	for (uint64_t i = 0; i < view->length / STEP; i++)
-		*(volatile uint64_t *)(view->addr + i * STEP) = value + i;
-}
-
-static void assert_words(const struct view *view, uint64_t value)
-{
-	for (uint64_t i = 0; i < view->length / STEP; i++) {
-		const uint64_t found = *(volatile uint64_t *)(view->addr + i * STEP);
-
-		view_assert_at(view, i * STEP, found == value + i,
-			       "%#" PRIx64 " is mapped, expected %#" PRIx64, found, value + i);
-	}
-}
-
-/* The guest's entries are these, and nothing else is mapped but its own memory. */
-static void assert_entries_are(const struct view *view, const struct vm *vm, uint64_t pud,
-			       uint64_t pmd, uint64_t pte)
-{
-	const struct vm_entries entries = vm_entries(vm);
-
-	view_assert(view, entries.pud == pud && entries.pmd == pmd && entries.pte >= pte &&
-		    entries.pte <= pte + VM_LOW_ENTRIES, "the guest has %" PRIu64 " entries of 1 GiB, "
-		    "%" PRIu64 " of 2 MiB, %" PRIu64 " of 4 KiB; expected %" PRIu64 ", %" PRIu64
-		    ", %" PRIu64, entries.pud, entries.pmd, entries.pte, pud, pmd, pte);
-}
-
-/* The guest has touched all of the view: its entries are as large as those of the process. */
-static void assert_entries_of(const struct view *view, const struct vm *vm, int huge_faults)
-{
-	struct bo_levels levels;
-
-	assert_levels(view, huge_faults);
-	levels = levels_of(view);
-	assert_entries_are(view, vm, levels.pud, levels.pmd, levels.pte);
-}
-
-static struct vm *new_vm(void)
-{
-	vm_close_all();
-	return vm_open();
-}
-
-static void set_slot(const struct vm *vm, const struct view *view, unsigned int flags)
-{
-	vm_set_slot(vm, SLOT, VM_FREE, view->addr, view->length, flags);
-}
-
-static void delete_slot(const struct vm *vm)
-{
-	vm_set_slot(vm, SLOT, VM_FREE, NULL, 0, 0);
+	return (view->length / 2 / BO_PMD_SIZE) * BO_PMD_SIZE + VM_STEP;
 }
 
 static uint64_t object_size(const struct target *target)
@@ -121,12 +44,12 @@ static uint64_t object_size(const struct target *target)
 /* A machine whose slot is a new object, to which it has written the words from @value on. */
 static struct vm *new_guest(const struct target *target, struct view *view, uint64_t value)
 {
-	struct vm *vm = new_vm();
+	struct vm *vm = vm_new();
 
 	*view = new_view(target, object_size(target));
-	set_slot(vm, view, 0);
-	igt_assert_eq(vm_access(vm, written(all(view, value))), 0);
-	assert_entries_of(view, vm, HUGE_PUD);
+	vm_give(vm, view, 0);
+	igt_assert_eq(vm_access(vm, vm_written(vm_all(view, value))), 0);
+	vm_assert_entries_of(view, vm, HUGE_PUD);
 	return vm;
 }
 
@@ -157,7 +80,7 @@ static void test_first(const struct target *target, const void *member)
 {
 	const struct touching *how = member;
 	const uint64_t size = how->size ?: object_size(target);
-	struct vm *vm = new_vm();
+	struct vm *vm = vm_new();
 	const struct bo *bo;
 	struct view view;
 
@@ -169,16 +92,16 @@ static void test_first(const struct target *target, const void *member)
 		unmap(&view);
 	}
 	view = map_whole(target, bo, PROT_READ | PROT_WRITE);
-	set_slot(vm, &view, 0);
+	vm_give(vm, &view, 0);
 	if (how->read)
-		igt_assert_eq(vm_access(vm, all(&view, 1)), 0);
-	igt_assert_eq(vm_access(vm, written(all(&view, 2))), 0);
-	assert_entries_of(&view, vm, HUGE_PUD);
+		igt_assert_eq(vm_access(vm, vm_all(&view, 1)), 0);
+	igt_assert_eq(vm_access(vm, vm_written(vm_all(&view, 2))), 0);
+	vm_assert_entries_of(&view, vm, HUGE_PUD);
 	if (how->size)
-		assert_entries_are(&view, vm, 0, size / BO_PMD_SIZE, 0);
+		vm_assert_entries(&view, vm, 0, size / BO_PMD_SIZE, 0);
 	assert_words(&view, 2);
 	write_words(&view, 3);
-	igt_assert_eq(vm_access(vm, all(&view, 3)), 0);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 3)), 0);
 }
 
 /**
@@ -194,15 +117,15 @@ static void test_first(const struct target *target, const void *member)
 static void test_switch(const struct target *target, const void *member)
 {
 	const struct switch_value *switched = member;
-	struct vm *vm = new_vm();
+	struct vm *vm = vm_new();
 	struct view view;
 
 	require_room(target, 16 * MiB);
 	set_huge_faults(switched->value);
 	view = new_view(target, 16 * MiB);
-	set_slot(vm, &view, 0);
-	igt_assert_eq(vm_access(vm, written(all(&view, 1))), 0);
-	assert_entries_of(&view, vm, switched->value);
+	vm_give(vm, &view, 0);
+	igt_assert_eq(vm_access(vm, vm_written(vm_all(&view, 1))), 0);
+	vm_assert_entries_of(&view, vm, switched->value);
 }
 
 /**
@@ -216,13 +139,13 @@ static void test_evict(const struct target *target)
 	struct vm *vm = new_guest(target, &view, 1);
 
 	evict(&view);
-	assert_entries_are(&view, vm, 0, 0, 0);
-	igt_assert_eq(vm_access(vm, all(&view, 1)), 0);
-	assert_entries_of(&view, vm, HUGE_PMD);
+	vm_assert_entries(&view, vm, 0, 0, 0);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 1)), 0);
+	vm_assert_entries_of(&view, vm, HUGE_PMD);
 	return_to_vram(&view);
-	assert_entries_are(&view, vm, 0, 0, 0);
-	igt_assert_eq(vm_access(vm, all(&view, 1)), 0);
-	assert_entries_of(&view, vm, HUGE_PUD);
+	vm_assert_entries(&view, vm, 0, 0, 0);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 1)), 0);
+	vm_assert_entries_of(&view, vm, HUGE_PUD);
 }
 
 /**
@@ -238,7 +161,7 @@ static void test_evict_in_use(const struct target *target)
 	if (!on_vttm(target))
 		require_small_vram(target, 128 * MiB);
 	vm = new_guest(target, &view, 1);
-	vm_start(vm, all(&view, 1));
+	vm_start(vm, vm_all(&view, 1));
 	ret = bo_evict(view.bo);
 	view_assert(&view, !ret, "it cannot be evicted: %s", strerror(-ret));
 	vm_wait_round(vm);
@@ -247,7 +170,7 @@ static void test_evict_in_use(const struct target *target)
 	/* The first round after the return may have begun before. */
 	vm_wait_round(vm);
 	igt_assert_eq(vm_stop(vm), 0);
-	assert_entries_of(&view, vm, HUGE_PUD);
+	vm_assert_entries_of(&view, vm, HUGE_PUD);
 }
 
 static const struct protection {
@@ -279,21 +202,21 @@ static void test_mprotect(const struct target *target, const void *member)
 	struct view view;
 	struct vm *vm = new_guest(target, &view, 1);
 	const uint64_t offset = how->page ? middle_page(&view) : 0;
-	const uint64_t length = how->page ? STEP : view.length;
-	struct vm_access part = range(VM_FREE + offset, length, 1 + offset / STEP);
+	const uint64_t length = how->page ? VM_STEP : view.length;
+	struct guest_access part = vm_range(GUEST_FREE + offset, length, 1 + offset / VM_STEP);
 
 	igt_assert_eq(mprotect(view.addr + offset, length, how->prot), 0);
-	igt_assert_neq(vm_access(vm, written(part)), 0);
+	igt_assert_neq(vm_access(vm, vm_written(part)), 0);
 	igt_assert_eq(vm_access(vm, part), how->prot == PROT_READ ? 0 : -EFAULT);
 	if (how->page) {
-		igt_assert_eq(vm_access(vm, written(range(VM_FREE, offset, 1))), 0);
-		igt_assert_eq(vm_access(vm, range(VM_FREE + offset + STEP,
-						  view.length - offset - STEP,
-						  2 + offset / STEP)), 0);
+		igt_assert_eq(vm_access(vm, vm_written(vm_range(GUEST_FREE, offset, 1))), 0);
+		igt_assert_eq(vm_access(vm, vm_range(GUEST_FREE + offset + VM_STEP,
+						     view.length - offset - VM_STEP,
+						     2 + offset / VM_STEP)), 0);
 	}
 	igt_assert_eq(mprotect(view.addr + offset, length, PROT_READ | PROT_WRITE), 0);
-	igt_assert_eq(vm_access(vm, all(&view, 1)), 0);
-	igt_assert_eq(vm_access(vm, written(all(&view, 2))), 0);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 1)), 0);
+	igt_assert_eq(vm_access(vm, vm_written(vm_all(&view, 2))), 0);
 	assert_words(&view, 2);
 }
 
@@ -307,17 +230,17 @@ static void test_munmap(const struct target *target)
 	struct view view;
 	struct vm *vm = new_guest(target, &view, 1);
 	const uint64_t offset = middle_page(&view);
-	const uint64_t after = offset + STEP;
+	const uint64_t after = offset + VM_STEP;
 
-	vm_start(vm, all(&view, 1));
-	igt_assert_eq(munmap(view.addr + offset, STEP), 0);
+	vm_start(vm, vm_all(&view, 1));
+	igt_assert_eq(munmap(view.addr + offset, VM_STEP), 0);
 	vm_wait_round(vm);
 	vm_wait_round(vm);
 	igt_assert_eq(vm_stop(vm), -EFAULT);
-	igt_assert_eq(vm_access(vm, range(VM_FREE + offset, STEP, 0)), -EFAULT);
-	igt_assert_eq(vm_access(vm, range(VM_FREE, offset, 1)), 0);
-	igt_assert_eq(vm_access(vm, range(VM_FREE + after, view.length - after,
-					  1 + after / STEP)), 0);
+	igt_assert_eq(vm_access(vm, vm_range(GUEST_FREE + offset, VM_STEP, 0)), -EFAULT);
+	igt_assert_eq(vm_access(vm, vm_range(GUEST_FREE, offset, 1)), 0);
+	igt_assert_eq(vm_access(vm, vm_range(GUEST_FREE + after, view.length - after,
+					     1 + after / VM_STEP)), 0);
 }
 
 /**
@@ -331,12 +254,12 @@ static void test_mremap(const struct target *target)
 	struct vm *vm = new_guest(target, &view, 1);
 
 	view = move_view(&view, free_address(view.length, BO_PUD_SIZE, 0));
-	assert_entries_are(&view, vm, 0, 0, 0);
-	igt_assert_eq(vm_access(vm, all(&view, 1)), -EFAULT);
-	delete_slot(vm);
-	set_slot(vm, &view, 0);
-	igt_assert_eq(vm_access(vm, all(&view, 1)), 0);
-	assert_entries_of(&view, vm, HUGE_PUD);
+	vm_assert_entries(&view, vm, 0, 0, 0);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 1)), -EFAULT);
+	vm_take(vm);
+	vm_give(vm, &view, 0);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 1)), 0);
+	vm_assert_entries_of(&view, vm, HUGE_PUD);
 }
 
 /**
@@ -351,8 +274,8 @@ static void test_fork(const struct target *target)
 
 	fork_and_wait()
 		write_words(&view, 2);
-	igt_assert_eq(vm_access(vm, all(&view, 2)), 0);
-	assert_entries_of(&view, vm, HUGE_PUD);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 2)), 0);
+	vm_assert_entries_of(&view, vm, HUGE_PUD);
 }
 
 /**
@@ -365,12 +288,12 @@ static void test_slot(const struct target *target)
 	struct view view;
 	struct vm *vm = new_guest(target, &view, 1);
 
-	delete_slot(vm);
-	assert_entries_are(&view, vm, 0, 0, 0);
-	igt_assert_eq(vm_access(vm, all(&view, 1)), -ENXIO);
-	set_slot(vm, &view, 0);
-	igt_assert_eq(vm_access(vm, all(&view, 1)), 0);
-	assert_entries_of(&view, vm, HUGE_PUD);
+	vm_take(vm);
+	vm_assert_entries(&view, vm, 0, 0, 0);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 1)), -ENXIO);
+	vm_give(vm, &view, 0);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 1)), 0);
+	vm_assert_entries_of(&view, vm, HUGE_PUD);
 }
 
 /**
@@ -382,17 +305,18 @@ static void test_dirty_log(const struct target *target)
 {
 	struct view view;
 	struct vm *vm = new_guest(target, &view, 1);
-	const uint64_t pages = view.length / STEP, page = pages / 2 + 1;
+	const uint64_t pages = view.length / VM_STEP, page = pages / 2 + 1;
 	uint64_t *bitmap = calloc((pages + 63) / 64, 8);
-	struct kvm_dirty_log log = { .slot = SLOT, .dirty_bitmap = bitmap };
+	const struct guest_access word = vm_range(GUEST_FREE + page * VM_STEP, VM_STEP, 5);
+	struct kvm_dirty_log log = { .slot = VM_SLOT, .dirty_bitmap = bitmap };
 
 	igt_assert(bitmap);
-	set_slot(vm, &view, KVM_MEM_LOG_DIRTY_PAGES);
+	vm_give(vm, &view, KVM_MEM_LOG_DIRTY_PAGES);
 	for (int i = 0; i < 2; i++) {
 		uint64_t dirty = 0;
 
-		igt_assert_eq(vm_access(vm, written(range(VM_FREE + page * STEP, STEP, 5 + i))), 0);
-		igt_assert_f(!ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log), "KVM_GET_DIRTY_LOG: %m\n");
+		igt_assert_eq(vm_access(vm, vm_written(word)), 0);
+		igt_assert_f(!ioctl(vm->guest.fd, KVM_GET_DIRTY_LOG, &log), "KVM_GET_DIRTY_LOG: %m\n");
 		for (uint64_t word = 0; word < (pages + 63) / 64; word++)
 			dirty += __builtin_popcountll(bitmap[word]);
 		view_assert(&view, bitmap[page / 64] >> page % 64 & 1, "page %" PRIu64
@@ -400,10 +324,10 @@ static void test_dirty_log(const struct target *target)
 		igt_assert_eq_u64(dirty, 1);
 	}
 	free(bitmap);
-	set_slot(vm, &view, 0);
-	igt_assert_eq(vm_access(vm, written(all(&view, 2))), 0);
+	vm_give(vm, &view, 0);
+	igt_assert_eq(vm_access(vm, vm_written(vm_all(&view, 2))), 0);
 	assert_words(&view, 2);
-	assert_entries_of(&view, vm, HUGE_PUD);
+	vm_assert_entries_of(&view, vm, HUGE_PUD);
 }
 
 /**
@@ -416,19 +340,19 @@ static void test_two_machines(const struct target *target)
 	struct view view;
 	struct vm *first = new_guest(target, &view, 1), *second = vm_open();
 
-	set_slot(second, &view, 0);
-	igt_assert_eq(vm_access(second, all(&view, 1)), 0);
-	assert_entries_of(&view, second, HUGE_PUD);
+	vm_give(second, &view, 0);
+	igt_assert_eq(vm_access(second, vm_all(&view, 1)), 0);
+	vm_assert_entries_of(&view, second, HUGE_PUD);
 	if (on_vram(target) && on_vttm(target))
 		evict(&view);
-	igt_assert_eq(vm_access(second, written(all(&view, 2))), 0);
-	igt_assert_eq(vm_access(first, all(&view, 2)), 0);
+	igt_assert_eq(vm_access(second, vm_written(vm_all(&view, 2))), 0);
+	igt_assert_eq(vm_access(first, vm_all(&view, 2)), 0);
 }
 
 static const struct geometry {
 	const char *name;
 	uint64_t first, last;	/* bytes that the slot lacks of the mapping, at either end */
-	uint64_t guest;		/* guest address of the slot, above VM_FREE */
+	uint64_t guest;		/* guest address of the slot, above GUEST_FREE */
 	uint64_t alignment;	/* of guest, process and memory to each other */
 } geometries[] = {
 	{ "skew-4k", 0, 0, BO_PTE_SIZE, BO_PTE_SIZE },
@@ -452,19 +376,19 @@ static const struct geometry {
 static void test_geometry(const struct target *target, const void *member)
 {
 	const struct geometry *how = member;
-	struct vm *vm = new_vm();
+	struct vm *vm = vm_new();
 	/* With a 4 KiB entry for each page, less is enough. */
 	const uint64_t size = how->alignment == BO_PTE_SIZE ? 8 * MiB : object_size(target);
 	struct view view, slot;
-	uint64_t guest = VM_FREE + how->guest, pud = 0, pmd = 0, pte = 0;
+	uint64_t guest = GUEST_FREE + how->guest, pud = 0, pmd = 0, pte = 0;
 
 	require_room(target, size);
 	view = new_view(target, size);
 	write_words(&view, 1);
 	assert_levels(&view, HUGE_PUD);
 	slot = sub_view(&view, how->first, size - how->first - how->last);
-	vm_set_slot(vm, SLOT, guest, slot.addr, slot.length, 0);
-	igt_assert_eq(vm_access(vm, range(guest, slot.length, 1 + how->first / STEP)), 0);
+	vm_set_slot(vm, VM_SLOT, guest, slot.addr, slot.length, 0);
+	igt_assert_eq(vm_access(vm, vm_range(guest, slot.length, 1 + how->first / VM_STEP)), 0);
 
 	for (uint64_t done = 0, step; done < slot.length; done += step) {
 		const uint64_t offset = how->first + done, left = slot.length - done;
@@ -483,7 +407,7 @@ static void test_geometry(const struct target *target, const void *member)
 			pte++;
 		}
 	}
-	assert_entries_are(&slot, vm, pud, pmd, pte);
+	vm_assert_entries(&slot, vm, pud, pmd, pte);
 }
 
 /**
@@ -494,17 +418,17 @@ static void test_geometry(const struct target *target, const void *member)
 static void test_several_vmas(const struct target *target)
 {
 	struct view view = new_view(target, object_size(target));
-	const uint64_t hole = middle_page(&view), after = hole + 3 * STEP;
-	struct vm *vm = new_vm();
+	const uint64_t hole = middle_page(&view), after = hole + 3 * VM_STEP;
+	struct vm *vm = vm_new();
 
 	write_words(&view, 1);
-	igt_assert_eq(madvise(view.addr + STEP, BO_PMD_SIZE, MADV_RANDOM), 0);
+	igt_assert_eq(madvise(view.addr + VM_STEP, BO_PMD_SIZE, MADV_RANDOM), 0);
 	igt_assert_eq(munmap(view.addr + hole, after - hole), 0);
-	set_slot(vm, &view, 0);
-	igt_assert_eq(vm_access(vm, range(VM_FREE, hole, 1)), 0);
-	igt_assert_eq(vm_access(vm, range(VM_FREE + hole, STEP, 0)), -EFAULT);
-	igt_assert_eq(vm_access(vm, range(VM_FREE + after, view.length - after,
-					  1 + after / STEP)), 0);
+	vm_give(vm, &view, 0);
+	igt_assert_eq(vm_access(vm, vm_range(GUEST_FREE, hole, 1)), 0);
+	igt_assert_eq(vm_access(vm, vm_range(GUEST_FREE + hole, VM_STEP, 0)), -EFAULT);
+	igt_assert_eq(vm_access(vm, vm_range(GUEST_FREE + after, view.length - after,
+					     1 + after / VM_STEP)), 0);
 }
 
 static bool can_be_unplugged(const struct target *target)
@@ -522,11 +446,11 @@ static void test_unplug(const struct target *target)
 	struct turns turns;
 
 	in_child(&turns) {
-		struct vm_access first = range(VM_FREE, STEP, 0);
+		struct guest_access first = vm_range(GUEST_FREE, VM_STEP, 0);
 		struct view view;
 		struct vm *vm = new_guest(target, &view, 1);
 
-		vm_start(vm, written(all(&view, 1)));
+		vm_start(vm, vm_written(vm_all(&view, 1)));
 		next_turn(&turns);
 		vm_wait_round(vm);
 		igt_assert_eq(vm_stop(vm), 0);

@@ -109,6 +109,20 @@ static void test_fault_count(const struct target *target)
 		    levels.pmd, levels.pte);
 }
 
+/**
+ * SUBTEST: fault-count-system
+ * Description: 1 GiB of system memory takes at most four faults, whatever places its pieces of 2 MiB
+ *              are at.
+ */
+static void test_fault_count_system(const struct target *target)
+{
+	struct view view = new_view(target, GiB);
+	uint64_t faults = faults_of_touching(&view, true);
+
+	target_require(target, !levels_of(&view).pte, "some of it is in pieces of less than 2 MiB");
+	view_assert(&view, faults <= 4, "%" PRIu64 " faults, expected at most 4", faults);
+}
+
 static void assert_faults(const struct view *view, const char *why, uint64_t page_tables)
 {
 	uint64_t faults = faults_of_touching(view, true);
@@ -559,6 +573,8 @@ static const struct subtest subtests[] = {
 	{ "size-%s", "Entries are as large as fits, contents agree with 4 KiB entries",
 	  .test_member = test_size, FAMILY(sizes), .on_member = is_worthwhile },
 	{ "fault-count", "Faults are as few as the entries allow", .test = test_fault_count },
+	{ "fault-count-system", "Faults in scattered memory", .test = test_fault_count_system,
+	  .on = on_system },
 	{ "fault-count-4k", "Faults where only 4 KiB entries fit", .test = test_fault_count_4k },
 	{ "switch-%s", "ttm.huge_faults limits the level",
 	  .test_member = test_switch, FAMILY(switch_values) },

@@ -206,12 +206,78 @@ static void test_evict_touch_return(const struct target *target, const void *how
 		    " KiB", after, before);
 }
 
+/* Write-watch: this much of an object is watched, page by page, from its start. */
+#define WATCHED		(4 * BO_PMD_SIZE)
+
+/* Those with room for a huge entry have the largest that fit. Returns the number of VMAs. */
+static size_t check_vmas(const struct view *view)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	struct view large[16];
+	uintptr_t start, end;
+	size_t n = 0, count = 0;
+	char line[512];
+
+	igt_assert(f);
+	while (fgets(line, sizeof(line), f)) {
+		uint64_t offset;
+
+		igt_assert_eq(sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &start, &end), 2);
+		offset = start - (uintptr_t)view->addr;
+		if (offset >= view->length)
+			continue;
+		count++;
+		if (end - start < BO_PMD_SIZE)
+			continue;
+		igt_assert_lt(n, ARRAY_SIZE(large));
+		large[n++] = sub_view(view, offset, end - start);
+	}
+	fclose(f);
+
+	while (n--)
+		touch_levels(&large[n], false, HUGE_PUD);
+	return count;
+}
+
+/**
+ * SUBTEST: write-watch
+ * Description: As an emulator watches writes, thousands of pages become read-only one by one, and
+ *              writable again at the first write. What that leaves of VMAs decides about the
+ *              entries: once the object was evicted and is back, each VMA has the largest that fit
+ *              into it, and a new mapping has all of them.
+ */
+static void test_write_watch(const struct target *target)
+{
+	struct view view = new_filled(target, object_size(target) + WATCHED, 1);
+	const uint64_t step = view_step(&view);
+	size_t vmas;
+
+	for (uint64_t o = 0; o < WATCHED; o += BO_PTE_SIZE)
+		igt_assert_eq(mprotect(view.addr + o, BO_PTE_SIZE, PROT_READ), 0);
+	for (uint64_t o = 0; o < WATCHED; o += BO_PTE_SIZE)
+		igt_assert_eq(mprotect(view.addr + o, BO_PTE_SIZE, PROT_READ | PROT_WRITE), 0);
+	fill(&view, step, 2);
+
+	evict(&view);
+	return_to_vram(&view);
+	vmas = check_vmas(&view);
+	igt_info("%s: %zu VMAs after %" PRIu64 " pages were watched\n", target->name, vmas,
+		 WATCHED / BO_PTE_SIZE);
+	view_assert(&view, vmas <= WATCHED / BO_PTE_SIZE + 1, "%zu VMAs", vmas);
+	assert_contents(&view, step, 2);
+	unmap(&view);
+
+	view = map_whole(target, view.bo, PROT_READ | PROT_WRITE);
+	check_view(&view, HUGE_PUD, step, 2);
+}
+
 static const struct subtest evictions[] = {
 	{ "evict", "Moves the object out of VRAM and back", test_evict, .on = on_vram },
 	{ "evict-return", "Moves the object out of VRAM and back", test_evict_return,
 	  .on = on_vram },
 	{ "evict-touch-%s-return", "Touches the object outside of VRAM before it is back",
 	  .on = on_vram, .test_member = test_evict_touch_return, FAMILY(touchings) },
+	{ "write-watch", "Watches each page by itself", test_write_watch, .on = on_vram },
 };
 
 /* For each part a subtest NAME-PART. */

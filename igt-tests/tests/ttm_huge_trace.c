@@ -20,7 +20,7 @@ IGT_TEST_DESCRIPTION("Tracepoint and counters of faults on TTM buffer objects");
 #define TRACING		"/sys/kernel/tracing/"
 #define EVENT		TRACING "events/ttm/ttm_bo_vm_fault/enable"
 
-/* /sys/kernel/debug/ttm/DEVICE/faults */
+/* /sys/kernel/debug/dri/DEVICE/ttm_faults */
 enum { FAULTS, ERRORS, PTES, PMDS, PUDS, COUNTERS };
 
 static const char * const counter_names[] = {
@@ -51,7 +51,7 @@ static void read_counters(const char *device, uint64_t *c)
 	char path[128];
 	int got;
 
-	snprintf(path, sizeof(path), "/sys/kernel/debug/ttm/%s/faults", device);
+	snprintf(path, sizeof(path), "/sys/kernel/debug/dri/%s/ttm_faults", device);
 	got = scan_file(path, "faults: %" SCNu64 " errors: %" SCNu64 " ptes: %" SCNu64
 			" pmds: %" SCNu64 " puds: %" SCNu64, &c[FAULTS], &c[ERRORS], &c[PTES],
 			&c[PMDS], &c[PUDS]);

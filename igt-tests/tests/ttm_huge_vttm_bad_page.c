@@ -8,6 +8,7 @@
  * Description: A page of the memory of an object fails, inside a huge page-table entry.
  */
 #include "bad_pages.h"
+#include "vm.h"
 #include "vttm_ops.h"
 
 IGT_TEST_DESCRIPTION("Huge page-table entries and pages that fail");
@@ -23,8 +24,8 @@ struct bad_page {
 	uint64_t place;		/* of the object in the BAR */
 };
 
-/* An object in one piece of VRAM, with the contents of seed 1, a page of which fails. */
-static struct bad_page new_bad_page(const struct target *target, const void *member)
+/* An object in one piece of VRAM, with the contents of seed 1. */
+static struct bad_page new_object(const struct target *target, const void *member)
 {
 	const uint64_t size = member_size(member);
 	struct bad_page bad = { .device = pci_address(target) };
@@ -37,7 +38,20 @@ static struct bad_page new_bad_page(const struct target *target, const void *mem
 	bad.place = vram_address(target, bad.view.bo, NULL);
 	touch_levels(&bad.view, true, HUGE_PUD);
 	fill(&bad.view, view_step(&bad.view), 1);
-	break_page(&bad.view, &bad.device, bad.place + BAD);
+	return bad;
+}
+
+static void let_fail(struct bad_page *bad)
+{
+	break_page(&bad->view, &bad->device, bad->place + BAD);
+}
+
+/* The same object, a page of which has failed. */
+static struct bad_page new_bad_page(const struct target *target, const void *member)
+{
+	struct bad_page bad = new_object(target, member);
+
+	let_fail(&bad);
 	return bad;
 }
 
@@ -111,9 +125,96 @@ static void test_unmap(const struct target *target, const void *member)
 	check_view(&bad.view, HUGE_PUD, view_step(&bad.view), 1);
 }
 
+/* A virtual machine that has the object in its largest entries, and has written words from 1 on. */
+static struct vm *new_guest(const struct bad_page *bad)
+{
+	struct vm *vm = vm_new();
+
+	vm_give(vm, &bad->view, 0);
+	igt_assert_eq(vm_access(vm, vm_written(vm_all(&bad->view, 1))), 0);
+	vm_assert_entries_of(&bad->view, vm, HUGE_PUD);
+	return vm;
+}
+
+/**
+ * SUBTEST: guest-default-%s
+ * Description: By default, the page stays mapped in a virtual machine as well, by an entry of
+ *              %arg[1], and comes back when the memory slot does.
+ *
+ * arg[1]:
+ *
+ * @1g:	1 GiB
+ * @2m:	2 MiB
+ */
+static void test_guest_default(const struct target *target, const void *member)
+{
+	struct bad_page bad;
+	struct vm *vm;
+
+	require_bad_pages();
+	require_kvm();
+	set_knob(UNMAP_BAD_PAGES, "0");
+	bad = new_object(target, member);
+	vm = new_guest(&bad);
+	let_fail(&bad);
+	vm_assert_entries_of(&bad.view, vm, HUGE_PUD);
+	for (int i = 0; i < 2; i++) {
+		igt_assert_eq(vm_access(vm, vm_all(&bad.view, 1)), 0);
+		vm_assert_entries_of(&bad.view, vm, HUGE_PUD);
+		vm_take(vm);
+		vm_give(vm, &bad.view, 0);
+	}
+}
+
+/**
+ * SUBTEST: guest-unmap-%s
+ * Description: With vm.memory_failure_pfn_unmap, the page is taken out of an entry of %arg[1] of a
+ *              virtual machine. When its guest reads or writes the page, the process gets SIGBUS
+ *              with the address of the page. The guest has everything else, and all of it in the
+ *              largest entries once the page is in order again.
+ *
+ * arg[1]:
+ *
+ * @1g:	1 GiB
+ * @2m:	2 MiB
+ */
+static void test_guest_unmap(const struct target *target, const void *member)
+{
+	const uint64_t after = BAD + VM_STEP;
+	struct bad_page bad;
+	struct guest_access page;
+	struct vm *vm;
+
+	require_bad_pages();
+	require_kvm();
+	set_knob(UNMAP_BAD_PAGES, "1");
+	bad = new_object(target, member);
+	vm = new_guest(&bad);
+	let_fail(&bad);
+
+	page = vm_range(GUEST_FREE + BAD, VM_STEP, 1 + BAD / VM_STEP);
+	vm_assert_broken(vm, &bad.view, BAD, vm_written(page));
+	vm_assert_broken(vm, &bad.view, BAD, page);
+	vm_assert_broken(vm, &bad.view, BAD, vm_all(&bad.view, 1));
+	igt_assert_eq(vm_access(vm, vm_range(GUEST_FREE, BAD, 1)), 0);
+	igt_assert_eq(vm_access(vm, vm_range(GUEST_FREE + after, bad.view.length - after,
+					     1 + after / VM_STEP)), 0);
+	vm_assert_entries(&bad.view, vm, 0, bad.view.length / BO_PMD_SIZE - 1, 511);
+
+	mend_page(&bad.device, bad.place + BAD);
+	move_to(&bad.view, SYSTEM);
+	move_to(&bad.view, VRAM);
+	igt_assert_eq(vm_access(vm, vm_all(&bad.view, 1)), 0);
+	vm_assert_entries_of(&bad.view, vm, HUGE_PUD);
+}
+
 static const struct subtest subtests[] = {
 	{ "default-%s", "A page that fails stays mapped", ON_VTTM(test_default, sizes) },
 	{ "unmap-%s", "A page that fails is taken out", ON_VTTM(test_unmap, sizes) },
+	{ "guest-default-%s", "A page that fails stays mapped in a virtual machine",
+	  ON_VTTM(test_guest_default, sizes) },
+	{ "guest-unmap-%s", "A page that fails is taken out of a virtual machine",
+	  ON_VTTM(test_guest_unmap, sizes) },
 };
 
 int igt_main()

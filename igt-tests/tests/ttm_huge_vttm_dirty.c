@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
+#include "vm.h"
 #include "vttm_ops.h"
 
 IGT_TEST_DESCRIPTION("Huge page-table entries and tracking of writes");
@@ -171,9 +172,56 @@ static void test_while_writing(const struct target *target)
 	assert_bitmap(&view, seen, written_by_threads);
 }
 
+/* The guest writes to one page, which is dirty then. */
+static void write_in_guest(struct vm *vm, uint64_t page, uint64_t *written)
+{
+	const uint64_t first = GUEST_FREE + page * VM_STEP;
+
+	igt_assert_eq(vm_access(vm, vm_written(vm_range(first, VM_STEP, 1 + page))), 0);
+	written[page / 64] |= 1ull << page % 64;
+}
+
+/**
+ * SUBTEST: guest
+ * Description: While an object is tracked that a virtual machine has as memory, the pages that its
+ *              guest writes to are dirty, and those that it reads are not. The guest has entries of
+ *              4 KiB meanwhile, and large ones before and after.
+ */
+static void test_guest(const struct target *target)
+{
+	uint64_t none[WORDS] = { 0 };
+	struct view view;
+	struct vm *vm;
+
+	require_kvm();
+	view = vttm_new_view(target, .size = 6 * MiB + 12 * KiB, .domains = VRAM);
+	vm = vm_new();
+	vm_give(vm, &view, 0);
+	igt_assert_eq(vm_access(vm, vm_written(vm_all(&view, 1))), 0);
+	vm_assert_entries_of(&view, vm, HUGE_PUD);
+
+	igt_assert_eq(vttm_dirty(view.bo, DRM_VTTM_DIRTY_START, NULL), 0);
+	vm_assert_entries(&view, vm, 0, 0, 0);
+	for (int i = 0; i < 2; i++) {
+		uint64_t expected[WORDS] = { 0 };
+
+		igt_assert_eq(vm_access(vm, vm_all(&view, 1)), 0);
+		vm_assert_entries(&view, vm, 0, 0, view.length / BO_PTE_SIZE);
+		assert_dirty(&view, DRM_VTTM_DIRTY_READ, none);
+		write_in_guest(vm, i, expected);
+		write_in_guest(vm, view.length / BO_PTE_SIZE - 1, expected);
+		assert_dirty(&view, DRM_VTTM_DIRTY_READ_CLEAR, expected);
+	}
+	igt_assert_eq(vttm_dirty(view.bo, DRM_VTTM_DIRTY_STOP, NULL), 0);
+	assert_entries_in(&view, VRAM);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 1)), 0);
+	vm_assert_entries_of(&view, vm, HUGE_PUD);
+}
+
 static const struct subtest subtests[] = {
 	{ "dirty-%s", "Exactly the pages that were written to", ON_VTTM(test_dirty, places) },
 	{ "dirty-while-writing", "Nothing written is missed", test_while_writing, .on = is_vttm },
+	{ "guest", "A virtual machine writes", test_guest, .on = is_vttm },
 };
 
 int igt_main()

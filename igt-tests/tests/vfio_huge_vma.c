@@ -18,6 +18,7 @@
 #include "bad_pages.h"
 #include "kernel.h"
 #include "pci.h"
+#include "vm.h"
 #include "vma_ops.h"
 
 /**
@@ -104,6 +105,10 @@
  *
  * SUBTEST: fork-while-none
  * Description: A child inherits entries that are not accessible, and can have access again
+ *
+ * SUBTEST: guest-%s
+ * Description: A virtual machine has the BAR as memory, in entries of %arg[1], sees what the process
+ *		writes and the other way round, and has it again after the device was off
  *
  * SUBTEST: poison-default-%s
  * Description: A page of the BAR fails: it stays mapped, by entries of %arg[1]
@@ -443,6 +448,31 @@ static void zap_bar(void)
 	}
 }
 
+/* What the guests of objects are compared with (ttm_huge_kvm) */
+static void test_guest(const struct target *target, const void *member)
+{
+	struct view view;
+	struct vm *vm;
+
+	require_kvm();
+	view = map_at(target, &bar, GiB, member_size(member));
+	lseek(log_fd, 0, SEEK_END);
+	write_words(&view, 1);
+	vm = vm_new();
+	vm_give(vm, &view, 0);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 1)), 0);
+	igt_assert_eq(vm_access(vm, vm_written(vm_all(&view, 2))), 0);
+	vm_assert_entries_of(&view, vm, HUGE_PUD);
+	assert_words(&view, 2);
+
+	zap_bar();
+	vm_assert_entries(&view, vm, 0, 0, 0);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 2)), 0);
+	vm_assert_entries_of(&view, vm, HUGE_PUD);
+	vm_close_all();
+	finish(&view);
+}
+
 static struct view map_bar_beside(const struct target *target, uint64_t skew)
 {
 	struct view view = map_at(target, &bar, GiB, skew);
@@ -523,6 +553,7 @@ static const struct subtest subtests[] = {
 	{ "munmap-while-none", "munmap() without access", .test = test_munmap_while_none },
 	{ "mremap-while-none", "mremap() without access", .test = test_mremap_while_none },
 	{ "fork-while-none", "fork() without access", .test = test_fork_while_none },
+	{ "guest-%s", "A virtual machine has the BAR", .test_member = test_guest, FAMILY(entries) },
 	{ "poison-default-%s", "A page that fails stays mapped", .test_member = test_poison_default,
 	  FAMILY(entries) },
 	{ "poison-unmap-%s", "A page that fails is taken out", .test_member = test_poison_unmap,
@@ -548,6 +579,7 @@ int igt_main()
 	}
 	run_subtests_on(&target, subtests);
 	igt_fixture() {
+		vm_close_all();
 		close(bar.fd);
 		close(container);
 		close(group);

@@ -27,6 +27,7 @@
 
 #include "bo.h"
 #include "cli.h"
+#include "guest.h"
 #include "timing.h"
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
@@ -828,6 +829,98 @@ static void case_threads(struct area *area, struct figures *f)
 	pthread_barrier_destroy(&crew.barrier);
 }
 
+/*
+ * A virtual machine that has the mapping as memory, and writes to each page. Its exits stand in the
+ * place of faults.
+ */
+static void open_guest(struct guest *guest, const struct area *area, char *addr)
+{
+	/* What the guest needs anyhow, its code and its page tables, is mapped before. */
+	const struct guest_access none = { .first = MiB, .count = 1, .write = 1 };
+	const struct guest_access all = { .first = GUEST_FREE, .count = area->size / BO_PTE_SIZE,
+					  .stride = BO_PTE_SIZE, .write = 1 };
+	int err = guest_open(guest);
+
+	if (!err)
+		err = guest_set_slot(guest, 1, GUEST_FREE, addr, area->size, 0);
+	if (!err) {
+		memcpy((void *)guest->access, &none, sizeof(none));
+		err = guest_run(guest);
+	}
+	if (err)
+		die("%s: no virtual machine: %s", current->name, strerror(-err));
+	memcpy((void *)guest->access, &all, sizeof(all));
+}
+
+static void touch_in_guest(const struct guest *guest)
+{
+	int err = guest_run(guest);
+
+	if (err)
+		die("%s: the guest cannot write: %s", current->name, strerror(-err));
+}
+
+static uint64_t exits(const struct guest *guest)
+{
+	uint64_t count;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/exits", getpid(), guest->fd);
+	f = fopen(path, "re");
+	if (!f || fscanf(f, "%" SCNu64, &count) != 1)
+		die("cannot read %s", path);
+	fclose(f);
+	return count;
+}
+
+static void case_guest(struct area *area, struct figures *f)
+{
+	char *addr = map(area);
+	struct guest guest;
+	uint64_t again, before;
+
+	open_guest(&guest, area, addr);
+	before = exits(&guest);
+	*f = begin();
+	touch_in_guest(&guest);
+	end(f);
+	/* One is the guest's word that it is done. */
+	f->faults = exits(&guest) - before - 1;
+	again = begin_again();
+	touch_in_guest(&guest);
+	end_again(f, again);
+	guest_close(&guest);
+	unmap(area, addr);
+}
+
+static void case_guest_slot(struct area *area, struct figures *f)
+{
+	char *addr = map(area);
+	struct guest guest;
+
+	open_guest(&guest, area, addr);
+	touch_in_guest(&guest);
+	*f = begin();
+	guest_set_slot(&guest, 1, GUEST_FREE, NULL, 0, 0);
+	end(f);
+	guest_close(&guest);
+	unmap(area, addr);
+}
+
+static void case_guest_munmap(struct area *area, struct figures *f)
+{
+	char *addr = map(area);
+	struct guest guest;
+
+	open_guest(&guest, area, addr);
+	touch_in_guest(&guest);
+	*f = begin();
+	unmap(area, addr);
+	end(f);
+	guest_close(&guest);
+}
+
 enum memory {
 	NEW,		/* a new object each time */
 	TOUCHED,	/* one whose memory is there already */
@@ -870,6 +963,11 @@ static const struct test {
 	{ "threads-2", "2 threads, each on an object of 64 MiB", case_threads, OWN, { 128 } },
 	{ "threads-3", "3 threads", case_threads, OWN, { 192 } },
 	{ "threads-4", "4 threads", case_threads, OWN, { 256 } },
+	{ "guest", "first touch of each page by the guest of a virtual machine; its exits",
+	  case_guest, TOUCHED, { 256, 1024 } },
+	{ "guest-slot", "deleting the memory slot after that", case_guest_slot, TOUCHED,
+	  { 256, 1024 } },
+	{ "guest-munmap", "munmap() instead", case_guest_munmap, TOUCHED, { 256, 1024 } },
 };
 
 static bool applies(const struct test *test, const struct mapping *m, uint64_t size)
@@ -880,6 +978,8 @@ static bool applies(const struct test *test, const struct mapping *m, uint64_t s
 	/* Unpatched, it oopses. */
 	if (test->run == case_mprotect_page && m->open == open_vfio && size >= GiB &&
 	    saved_switch < 0)
+		return false;
+	if (!strncmp(test->name, "guest", strlen("guest")) && guest_kvm() < 0)
 		return false;
 	/* Only where memory belongs to the object is there a difference. */
 	if (!strcmp(test->name, "touch-again") && m->lifetime != OBJECT)

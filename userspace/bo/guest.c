@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MIT
+#define _GNU_SOURCE 1
+#include "guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <linux/kvm.h>
+
+#include "bo.h"
+
+/* Places in the guest's low memory */
+#define LOW_SIZE	BO_PMD_SIZE
+#define ACCESS_AT	0x1000
+#define CODE_AT		0x20000
+
+#ifdef __x86_64__
+#include <cpuid.h>
+
+/*
+ * The registers are those that the C function of the same meaning would have: %rdi is the address,
+ * %rcx how many words are left, %rdx the stride, %rsi the value, %rax the word that was read.
+ */
+asm("	.pushsection .rodata\n"
+    "guest_code:\n"
+    "	mov	$0x1000, %ebx\n"		/* ACCESS_AT */
+    "	mov	0(%rbx), %rdi\n"		/* first */
+    "	mov	8(%rbx), %rcx\n"		/* count */
+    "	mov	16(%rbx), %rdx\n"		/* stride */
+    "	mov	24(%rbx), %rsi\n"		/* value */
+    "	cmpl	$0, 32(%rbx)\n"			/* write */
+    "	jne	2f\n"
+    "1:	mov	(%rdi), %rax\n"
+    "	cmp	%rsi, %rax\n"
+    "	jne	3f\n"
+    "	add	%rdx, %rdi\n"
+    "	inc	%rsi\n"
+    "	dec	%rcx\n"
+    "	jnz	1b\n"
+    "	jmp	3f\n"
+    "2:	mov	%rsi, (%rdi)\n"
+    "	add	%rdx, %rdi\n"
+    "	inc	%rsi\n"
+    "	dec	%rcx\n"
+    "	jnz	2b\n"
+    "3:	mov	%rcx, 40(%rbx)\n"		/* left */
+    "	mov	%rax, 48(%rbx)\n"		/* found */
+    "	incq	56(%rbx)\n"			/* rounds */
+    "	test	%rcx, %rcx\n"
+    "	jnz	4f\n"
+    "	cmpl	$0, 36(%rbx)\n"			/* again */
+    "	jne	guest_code\n"
+    "4:	out	%al, $0x10\n"
+    "	jmp	4b\n"
+    "guest_code_end:\n"
+    "	.popsection\n");
+
+extern const char guest_code[], guest_code_end[];
+
+#define TABLES_AT	0x2000	/* one of level 4, one of level 3, then those of level 2 */
+#define GIGABYTES	16
+
+static bool has_1g_entries(void)
+{
+	unsigned int a, b, c, d;
+
+	return __get_cpuid(0x80000001, &a, &b, &c, &d) && d & 1 << 26;
+}
+
+/*
+ * Addresses are what they are in the guest's memory. Entries are as large as they get: where KVM
+ * merges the tables of guest and process (shadow paging), none of its own is larger.
+ */
+static void fill_page_tables(char *low)
+{
+	uint64_t *tables = (uint64_t *)(low + TABLES_AT), *level2 = tables + 2 * 512;
+	const uint64_t flags = 0x7;	/* present, writable, user */
+	const uint64_t leaf = 0xe0;	/* accessed, dirty: else KVM keeps tables of clean ones, too */
+	const bool huge = has_1g_entries();
+
+	tables[0] = (TABLES_AT + 0x1000) | flags;
+	for (uint64_t i = 0; i < GIGABYTES; i++)
+		tables[512 + i] = (huge ? i << 30 | leaf : TABLES_AT + 0x2000 + i * 0x1000) | flags;
+	for (uint64_t i = 0; i < GIGABYTES * 512; i++)
+		level2[i] = i << 21 | leaf | flags;
+}
+
+static int set_up_processor(const struct guest *guest)
+{
+	struct kvm_segment code = { .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1,
+				    .limit = 0xffffffff };
+	struct kvm_segment data = { .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1,
+				    .limit = 0xffffffff };
+	union {
+		struct kvm_cpuid2 head;
+		char room[sizeof(struct kvm_cpuid2) + 256 * sizeof(struct kvm_cpuid_entry2)];
+	} cpuid = { .head.nent = 256 };
+	struct kvm_sregs sregs;
+
+	if (ioctl(guest_kvm(), KVM_GET_SUPPORTED_CPUID, &cpuid) ||
+	    ioctl(guest->processor, KVM_SET_CPUID2, &cpuid) ||
+	    ioctl(guest->processor, KVM_GET_SREGS, &sregs))
+		return -errno;
+	sregs.cs = code;
+	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
+	sregs.cr3 = TABLES_AT;
+	sregs.cr4 = 1 << 5;			/* PAE */
+	sregs.efer = 1 << 8 | 1 << 10;		/* LME, LMA */
+	sregs.cr0 = UINT64_C(1) << 31 | 1;	/* PG, PE */
+	return ioctl(guest->processor, KVM_SET_SREGS, &sregs) ? -errno : 0;
+}
+
+static int start_code(const struct guest *guest)
+{
+	struct kvm_regs regs = { .rip = CODE_AT, .rflags = 2 };
+
+	return ioctl(guest->processor, KVM_SET_REGS, &regs) ? -errno : 0;
+}
+#else
+static const char guest_code[1], *const guest_code_end = guest_code;
+
+static void fill_page_tables(char *low)
+{
+	(void)low;
+}
+
+static int set_up_processor(const struct guest *guest)
+{
+	(void)guest;
+	return -ENOSYS;
+}
+
+static int start_code(const struct guest *guest)
+{
+	(void)guest;
+	return -ENOSYS;
+}
+#endif /* __x86_64__ */
+
+int guest_kvm(void)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static size_t run_size(void)
+{
+	return ioctl(guest_kvm(), KVM_GET_VCPU_MMAP_SIZE, 0);
+}
+
+static void *map(size_t size, int fd)
+{
+	const int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+	void *addr = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	return addr == MAP_FAILED ? NULL : addr;
+}
+
+static int set_up(struct guest *guest)
+{
+	guest->fd = ioctl(guest_kvm(), KVM_CREATE_VM, 0);
+	if (guest->fd < 0)
+		return -errno;
+	guest->processor = ioctl(guest->fd, KVM_CREATE_VCPU, 0);
+	if (guest->processor < 0)
+		return -errno;
+	guest->run = map(run_size(), guest->processor);
+	guest->low = map(LOW_SIZE, -1);
+	/* Entries that are larger are those of the other slots. */
+	if (!guest->run || !guest->low || madvise(guest->low, LOW_SIZE, MADV_NOHUGEPAGE))
+		return -errno;
+	memcpy(guest->low + CODE_AT, guest_code, guest_code_end - guest_code);
+	fill_page_tables(guest->low);
+	guest->access = (void *)(guest->low + ACCESS_AT);
+	return guest_set_slot(guest, 0, 0, guest->low, LOW_SIZE, 0) ?: set_up_processor(guest);
+}
+
+int guest_open(struct guest *guest)
+{
+	int ret;
+
+	*guest = (struct guest){ .fd = -1, .processor = -1 };
+	ret = set_up(guest);
+	if (ret)
+		guest_close(guest);
+	return ret;
+}
+
+void guest_close(struct guest *guest)
+{
+	if (guest->run)
+		munmap(guest->run, run_size());
+	if (guest->processor >= 0)
+		close(guest->processor);
+	if (guest->fd >= 0)
+		close(guest->fd);
+	if (guest->low)
+		munmap(guest->low, LOW_SIZE);
+}
+
+int guest_set_slot(const struct guest *guest, unsigned int slot, uint64_t address, const void *addr,
+		   uint64_t size, unsigned int flags)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = slot,
+		.flags = flags,
+		.guest_phys_addr = address,
+		.memory_size = size,
+		.userspace_addr = (uintptr_t)addr,
+	};
+
+	return ioctl(guest->fd, KVM_SET_USER_MEMORY_REGION, &region) ? -errno : 0;
+}
+
+int guest_run(const struct guest *guest)
+{
+	int ret = start_code(guest);
+
+	if (ret)
+		return ret;
+	do {
+		ret = ioctl(guest->processor, KVM_RUN, 0) ? -errno : 0;
+	} while (ret == -EINTR || ret == -EAGAIN);
+	if (ret)
+		return ret;
+	switch (guest->run->exit_reason) {
+	case KVM_EXIT_IO:
+		return 0;
+	case KVM_EXIT_MMIO:
+		/* Else the next run would end this access. */
+		guest->run->immediate_exit = 1;
+		ioctl(guest->processor, KVM_RUN, 0);
+		guest->run->immediate_exit = 0;
+		return -ENXIO;
+	default:
+		return -EPROTO;
+	}
+}
