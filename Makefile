@@ -22,6 +22,8 @@ endif
 packages-tree := git
 packages-clients := build-essential libdrm-dev libegl-dev libgbm-dev libgles-dev pkg-config
 packages-kernel := bc bison build-essential ccache flex libelf-dev libssl-dev python3
+packages-deb := cpio debhelper kmod libdw-dev rsync
+packages-disk := fdisk
 packages-root := debian-archive-keyring genext2fs mmdebstrap
 packages-guest := gdb python3 qemu-system-gui qemu-system-x86
 packages-figures := gnuplot-nox
@@ -43,8 +45,8 @@ cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuser
 	-Iuserspace/report \
 	$(CPPFLAGS) $(CFLAGS) $(call ask,--cflags libdrm)
 
-.PHONY: help setup $(setups) tree patches post kernel debug-kernel base-kernel root \
-	shell demo baseline report bench pictures check check-arch check-configs check-igt check-pae check-static \
+.PHONY: help setup $(setups) tree patches post kernel debug-kernel base-kernel deb deb-config root \
+	shell demo baseline report bench pictures check check-arch check-configs check-deb check-igt check-pae check-static \
 	check-without expect soak soak-options upstream-baseline vmtests clients tests selftests \
 	install docs clean
 
@@ -63,6 +65,8 @@ help:
 	@echo "                   PATCHES=topics: after each topic, PATCHES=each: one after each patch"
 	@echo "make check-arch    KUnit, debug_vm_pgtable and the selftest on arm64 and riscv64; T=NAMES"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
+	@echo "make check-deb     install Debian packages of the kernel in a Debian 13, boot it from its disk, test"
+	@echo "                   the drivers as modules, remove them; CONFIG=FILE (default: a small one)"
 	@echo "make soak          threads and moving objects for 10 minutes, random operations for an hour,"
 	@echo "                   fuzzers for half an hour, under KASAN; SOAK=SECONDS for each of four targets,"
 	@echo "                   MODEL=SECONDS for each of two, FUZZ=SECONDS for each of three, SEED=N;"
@@ -77,6 +81,8 @@ help:
 	@echo "make patches       export the tree's commits into the topics of mm-patches/ and drm-patches/"
 	@echo "make post          write TOPIC=FOLDER as mails for git send-email, signed off by you; V=VERSION"
 	@echo "make kernel        build the patched kernel; debug-kernel, base-kernel: the others"
+	@echo "make deb           Debian packages of the patched kernel, in build/deb, with Debian's configuration;"
+	@echo "                   CONFIG=FILE: with another, such as /boot/config-*; docs/installing.md"
 	@echo "make clients       build userspace/; make tests: igt-tests/, selftests: the kernel's own"
 	@echo "make install       bo-map and the other clients with their manual pages; prefix=DIR (default"
 	@echo "                   /usr/local), DESTDIR=DIR, programs=NAMES; as clients, with CC and CFLAGS,"
@@ -121,9 +127,17 @@ base-kernel: setup-kernel tree
 	@guest/tree base $(tree) $(base)
 	@guest/kernel $(base) .plain guest/kernel.config guest/peers.config $(FRAGMENTS)
 
+# A configuration instead of that of Debian's kernel
+CONFIG ?=
+deb-config:
+	@guest/deb --check "$(CONFIG)"
+
+deb: deb-config setup-kernel setup-deb tree
+	@guest/deb $(tree) .deb build/deb "$(CONFIG)" $(FRAGMENTS)
+
 root: $(root)
 $(root): guest/mkroot guest/root.packages | setup-root
-	@guest/mkroot $@
+	@guest/mkroot $@ forky guest/root.packages
 
 # The clients alone are built without installing anything, as a package's build must be. "need" says
 # what is missing.
@@ -294,6 +308,15 @@ check-arch: setup-kernel tree
 check-pae: setup-kernel setup-guest tree
 	@guest/setup gcc-i686-linux-gnu libc6-dev-i386-cross
 	@igt-tests/run/check-pae $(tree)
+
+# Of a Debian 13, which is not the system of the other guests
+disk := build/disk.img
+$(disk): guest/mkdisk guest/mkroot guest/disk.packages | setup-root setup-disk
+	@guest/mkdisk $@
+
+check-deb: deb-config setup-kernel setup-deb tree build/bo-map tests setup-guest $(disk)
+	@guest/deb $(tree) .deb-check build/check-deb "$(or $(CONFIG),guest/deb-reduced.config)" $(FRAGMENTS)
+	@igt-tests/run/check-deb build/check-deb $(disk)
 
 check-static: setup-static tree build/tlb-model
 	@igt-tests/run/check-static $(tree)
