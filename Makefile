@@ -311,7 +311,7 @@ check-pae: setup-kernel setup-guest tree
 
 # Of a Debian 13, which is not the system of the other guests
 disk := build/disk.img
-$(disk): guest/mkdisk guest/mkroot guest/disk.packages | setup-root setup-disk
+$(disk): guest/mkdisk guest/mkroot guest/disk.packages guest/disk.setup | setup-root setup-disk
 	@guest/mkdisk $@
 
 check-deb: deb-config setup-kernel setup-deb tree build/bo-map tests setup-guest $(disk)
