@@ -66,7 +66,7 @@ help:
 	@echo "make check-arch    KUnit, debug_vm_pgtable and the selftest on arm64 and riscv64; T=NAMES"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
 	@echo "make check-deb     install Debian packages of the kernel in a Debian 13, boot it from its disk, test"
-	@echo "                   the drivers as modules, remove them; CONFIG=FILE (default: a small one)"
+	@echo "                   the drivers as modules, remove them; CONFIG=FILE (default: a small one), T=REGEX"
 	@echo "make soak          threads and moving objects for 10 minutes, random operations for an hour,"
 	@echo "                   fuzzers for half an hour, under KASAN; SOAK=SECONDS for each of four targets,"
 	@echo "                   MODEL=SECONDS for each of two, FUZZ=SECONDS for each of three, SEED=N;"
@@ -215,11 +215,12 @@ igt_headers := $(headers) $(wildcard igt-tests/lib/*.h igt-tests/igt/*.h)
 igt_cflags = $(cflags) -Iigt-tests/lib -Iigt-tests/igt
 libigt := build/igt/libigt.so.0
 
-# The library of the release that the guest runs.
+# The library of the release that the guest runs. The Debian 13 of check-deb has an older libdrm-amdgpu1
+# than it wants.
 $(libigt): | setup-root
 	@rm -rf build/igt && mkdir -p build/igt
-	cd build/igt && ../../guest/suite forky download igt-gpu-tools && \
-		dpkg-deb -x igt-gpu-tools_*.deb . && cp usr/lib/*/libigt.so.0 .
+	cd build/igt && ../../guest/suite forky download igt-gpu-tools libdrm-amdgpu1 && \
+		for deb in *.deb; do dpkg-deb -x $$deb . || exit; done && cp usr/lib/*/libigt.so.0 .
 
 $(igt_lib): build/obj/igt/%.o: igt-tests/lib/%.c $(igt_headers) | $(setup_clients)
 	@mkdir -p build/obj/igt
@@ -314,9 +315,9 @@ disk := build/disk.img
 $(disk): guest/mkdisk guest/mkroot guest/disk.packages guest/disk.setup | setup-root setup-disk
 	@guest/mkdisk $@
 
-check-deb: deb-config setup-kernel setup-deb tree build/bo-map tests setup-guest $(disk)
+check-deb: deb-config setup-kernel setup-deb setup-guest tree build/bo-map tests $(disk)
 	@guest/deb $(tree) .deb-check build/check-deb "$(or $(CONFIG),guest/deb-reduced.config)" $(FRAGMENTS)
-	@igt-tests/run/check-deb build/check-deb $(disk)
+	@igt-tests/run/check-deb build/check-deb $(disk) "$$T"
 
 check-static: setup-static tree build/tlb-model
 	@igt-tests/run/check-static $(tree)
