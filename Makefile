@@ -35,6 +35,8 @@ endif
 packages-tree := git
 packages-clients := build-essential libdrm-dev libegl-dev libgbm-dev libgles-dev pkg-config
 packages-kernel := bc bison build-essential ccache flex libelf-dev libssl-dev python3
+packages-deb := cpio debhelper kmod libdw-dev rsync
+packages-disk := fdisk
 packages-root := debian-archive-keyring genext2fs mmdebstrap
 packages-guest := gdb python3 qemu-system-gui qemu-system-x86
 packages-figures := gnuplot-nox
@@ -56,8 +58,8 @@ cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuser
 	-Iuserspace/report \
 	$(CPPFLAGS) $(CFLAGS) $(call ask,--cflags libdrm)
 
-.PHONY: help setup $(setups) tree patches port update bundle post kernel debug-kernel base-kernel root \
-	shell demo baseline report bench pictures check check-arch check-configs check-igt check-pae check-static \
+.PHONY: help setup $(setups) tree patches port update bundle post kernel debug-kernel base-kernel deb deb-config root \
+	shell demo baseline report bench pictures check check-arch check-configs check-deb check-igt check-pae check-static \
 	check-without expect soak soak-options upstream-baseline vmtests clients tests selftests \
 	install docs clean
 
@@ -77,6 +79,8 @@ help:
 	@echo "make check-arch    KUnit, debug_vm_pgtable and the selftests on small kernels of arm64, riscv64"
 	@echo "                   and x86_64; T=NAMES, PATCHES=topics: x86_64 after each topic"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
+	@echo "make check-deb     install Debian packages of the kernel in a Debian 13, boot it from its disk, test"
+	@echo "                   the drivers as modules, remove them; CONFIG=FILE (default: a small one), T=REGEX"
 	@echo "make soak          threads and moving objects for 10 minutes, random operations for an hour,"
 	@echo "                   fuzzers for half an hour, under KASAN; SOAK=SECONDS for each of four targets,"
 	@echo "                   MODEL=SECONDS for each of two, FUZZ=SECONDS for each of three, SEED=N;"
@@ -95,6 +99,8 @@ help:
 	@echo "make port          merge into the tree of RELEASE=7.2 what does not apply there"
 	@echo "make post          write TOPIC=FOLDER as mails for git send-email, signed off by you; V=VERSION"
 	@echo "make kernel        build the patched kernel; debug-kernel, base-kernel: the others"
+	@echo "make deb           Debian packages of the patched kernel, in build/deb, with Debian's configuration;"
+	@echo "                   CONFIG=FILE: with another, such as /boot/config-*; docs/installing.md"
 	@echo "make clients       build userspace/; make tests: igt-tests/, selftests: the kernel's own"
 	@echo "make install       bo-map and the other clients with their manual pages; prefix=DIR (default"
 	@echo "                   /usr/local), DESTDIR=DIR, programs=NAMES; as clients, with CC and CFLAGS,"
@@ -151,9 +157,17 @@ base-kernel: setup-kernel tree
 	@guest/tree base $(tree) $(base)
 	@guest/kernel $(base) .plain guest/kernel.config guest/peers.config guest/kvm.config $(fragments)
 
+# A configuration instead of that of Debian's kernel
+CONFIG ?=
+deb-config:
+	@guest/deb --check "$(CONFIG)"
+
+deb: deb-config setup-kernel setup-deb tree
+	@guest/deb $(tree) .deb build/deb "$(CONFIG)" $(fragments)
+
 root: $(root)
 $(root): guest/mkroot guest/root.packages | setup-root
-	@guest/mkroot $@
+	@guest/mkroot $@ forky guest/root.packages
 
 # The clients alone are built without installing anything, as a package's build must be. "need" says
 # what is missing.
@@ -231,11 +245,12 @@ igt_headers := $(headers) $(wildcard igt-tests/lib/*.h igt-tests/igt/*.h)
 igt_cflags = $(cflags) -Iigt-tests/lib -Iigt-tests/igt
 libigt := build/igt/libigt.so.0
 
-# The library of the release that the guest runs.
+# The library of the release that the guest runs. The Debian 13 of check-deb has an older libdrm-amdgpu1
+# than it wants.
 $(libigt): | setup-root
 	@rm -rf build/igt && mkdir -p build/igt
-	cd build/igt && ../../guest/suite forky download igt-gpu-tools && \
-		dpkg-deb -x igt-gpu-tools_*.deb . && cp usr/lib/*/libigt.so.0 .
+	cd build/igt && ../../guest/suite forky download igt-gpu-tools libdrm-amdgpu1 && \
+		for deb in *.deb; do dpkg-deb -x $$deb . || exit; done && cp usr/lib/*/libigt.so.0 .
 
 $(igt_lib): build/obj/igt/%.o: igt-tests/lib/%.c $(igt_headers) | $(setup_clients)
 	@mkdir -p build/obj/igt
@@ -326,6 +341,15 @@ check-arch: setup-kernel tree
 check-pae: setup-kernel setup-guest tree
 	@guest/setup gcc-i686-linux-gnu libc6-dev-i386-cross
 	@igt-tests/run/check-pae $(tree)
+
+# Of a Debian 13, which is not the system of the other guests
+disk := build/disk.img
+$(disk): guest/mkdisk guest/mkroot guest/disk.packages guest/disk.setup | setup-root setup-disk
+	@guest/mkdisk $@
+
+check-deb: deb-config setup-kernel setup-deb setup-guest tree build/bo-map tests $(disk)
+	@guest/deb $(tree) .deb-check build/check-deb "$(or $(CONFIG),guest/deb-reduced.config)" $(FRAGMENTS)
+	@igt-tests/run/check-deb build/check-deb $(disk) "$$T"
 
 check-static: setup-static tree build/tlb-model
 	@igt-tests/run/check-static $(tree)

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <errno.h>
+
 #include "drivers.h"
 #include "vttm.h"
 
@@ -26,6 +28,11 @@ static int vttm_create_handle(int fd, enum bo_placement placement, uint64_t size
 	if (placement == BO_VRAM)
 		create.domains |= DRM_VTTM_DOMAIN_VRAM;
 	ret = bo_ioctl(fd, DRM_IOCTL_VTTM_CREATE, &create);
+	/* What others left in memory is only root's to see. */
+	if (ret == -EACCES) {
+		create.flags = 0;
+		ret = bo_ioctl(fd, DRM_IOCTL_VTTM_CREATE, &create);
+	}
 	*handle = create.handle;
 	return ret;
 }
