@@ -24,7 +24,7 @@ IGT_TEST_DESCRIPTION("Signals to a task that waits in a fault on a TTM buffer ob
 #define TICK		(1 * MS)
 #define LONG_WAIT	(20 * TICK)
 /* How long a wait is, and who gets a processor, depends on what else the machine does. */
-#define ATTEMPTS	8
+#define ATTEMPTS	20
 
 /*
  * What keeps an object locked for long is to get cleared memory for it, at its first fault, and
