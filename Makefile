@@ -348,7 +348,7 @@ $(disk): guest/mkdisk guest/mkroot guest/disk.packages guest/disk.setup | setup-
 	@guest/mkdisk $@
 
 check-deb: deb-config setup-kernel setup-deb setup-guest tree build/bo-map tests $(disk)
-	@guest/deb $(tree) .deb-check build/check-deb "$(or $(CONFIG),guest/deb-reduced.config)" $(FRAGMENTS)
+	@guest/deb $(tree) .deb-check build/check-deb "$(or $(CONFIG),guest/deb-reduced.config)" $(fragments)
 	@igt-tests/run/check-deb build/check-deb $(disk) "$$T"
 
 check-static: setup-static tree build/tlb-model

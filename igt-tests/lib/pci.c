@@ -111,8 +111,11 @@ void plug_in_again(void)
  * Memory
  */
 
-/* The physical address of BAR 2 */
-static uint64_t bar2(const struct pci_address *device, uint64_t *size)
+struct bar {
+	uint64_t address, size;
+};
+
+static struct bar bar2(const struct pci_address *device)
 {
 	FILE *f = fopen(file_of(device, "resource").text, "re");
 	uint64_t start = 0, end = 0;
@@ -123,23 +126,12 @@ static uint64_t bar2(const struct pci_address *device, uint64_t *size)
 	}
 	if (f)
 		fclose(f);
-	*size = end ? end - start + 1 : 0;
-	return start;
-}
-
-static uint64_t size_of_bar2(const struct pci_address *device)
-{
-	uint64_t size;
-
-	bar2(device, &size);
-	return size;
+	return (struct bar){ start, end ? end - start + 1 : 0 };
 }
 
 uint64_t pci_memory_address(const struct pci_address *device)
 {
-	uint64_t size;
-
-	return bar2(device, &size);
+	return bar2(device).address;
 }
 
 static bool is_free_ivshmem(const struct pci_address *device)
@@ -163,7 +155,7 @@ struct pci_address pci_memory(uint64_t size)
 
 	if (named) {
 		snprintf(device.name, sizeof(device.name), "%s", named);
-		igt_require_f(size_of_bar2(&device) >= size,
+		igt_require_f(bar2(&device).size >= size,
 			      PCI_MEMORY "=%s: no PCI device with %" PRIu64 " MiB in BAR 2\n",
 			      named, size / MiB);
 		return device;
@@ -172,7 +164,7 @@ struct pci_address pci_memory(uint64_t size)
 	igt_require_f(devices, "no " DEVICES "\n");
 	while (!found && (entry = readdir(devices))) {
 		snprintf(device.name, sizeof(device.name), "%.31s", entry->d_name);
-		found = is_free_ivshmem(&device) && size_of_bar2(&device) >= size;
+		found = is_free_ivshmem(&device) && bar2(&device).size >= size;
 	}
 	closedir(devices);
 	igt_require_f(found, "no QEMU ivshmem with %" PRIu64 " MiB in BAR 2 that is free; "

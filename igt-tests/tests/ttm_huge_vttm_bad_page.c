@@ -125,14 +125,24 @@ static void test_unmap(const struct target *target, const void *member)
 	check_view(&bad.view, HUGE_PUD, view_step(&bad.view), 1);
 }
 
-/* A virtual machine that has the object in its largest entries, and has written words from 1 on. */
-static struct vm *new_guest(const struct bad_page *bad)
+/*
+ * A virtual machine that has had a new object in its largest entries, and has written words from 1 on,
+ * when a page of it fails; with @unmap as the value of the knob.
+ */
+static struct vm *new_guest(const struct target *target, const void *member, const char *unmap,
+			    struct bad_page *bad)
 {
-	struct vm *vm = vm_new();
+	struct vm *vm;
 
+	require_bad_pages();
+	require_kvm();
+	set_knob(UNMAP_BAD_PAGES, unmap);
+	*bad = new_object(target, member);
+	vm = vm_new();
 	vm_give(vm, &bad->view, 0);
 	igt_assert_eq(vm_access(vm, vm_written(vm_all(&bad->view, 1))), 0);
 	vm_assert_entries_of(&bad->view, vm, HUGE_PUD);
+	let_fail(bad);
 	return vm;
 }
 
@@ -149,14 +159,8 @@ static struct vm *new_guest(const struct bad_page *bad)
 static void test_guest_default(const struct target *target, const void *member)
 {
 	struct bad_page bad;
-	struct vm *vm;
+	struct vm *vm = new_guest(target, member, "0", &bad);
 
-	require_bad_pages();
-	require_kvm();
-	set_knob(UNMAP_BAD_PAGES, "0");
-	bad = new_object(target, member);
-	vm = new_guest(&bad);
-	let_fail(&bad);
 	vm_assert_entries_of(&bad.view, vm, HUGE_PUD);
 	for (int i = 0; i < 2; i++) {
 		igt_assert_eq(vm_access(vm, vm_all(&bad.view, 1)), 0);
@@ -181,18 +185,10 @@ static void test_guest_default(const struct target *target, const void *member)
 static void test_guest_unmap(const struct target *target, const void *member)
 {
 	const uint64_t after = BAD + VM_STEP;
+	const struct guest_access page = vm_range(GUEST_FREE + BAD, VM_STEP, 1 + BAD / VM_STEP);
 	struct bad_page bad;
-	struct guest_access page;
-	struct vm *vm;
+	struct vm *vm = new_guest(target, member, "1", &bad);
 
-	require_bad_pages();
-	require_kvm();
-	set_knob(UNMAP_BAD_PAGES, "1");
-	bad = new_object(target, member);
-	vm = new_guest(&bad);
-	let_fail(&bad);
-
-	page = vm_range(GUEST_FREE + BAD, VM_STEP, 1 + BAD / VM_STEP);
 	vm_assert_broken(vm, &bad.view, BAD, vm_written(page));
 	vm_assert_broken(vm, &bad.view, BAD, page);
 	vm_assert_broken(vm, &bad.view, BAD, vm_all(&bad.view, 1));

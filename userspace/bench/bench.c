@@ -860,6 +860,16 @@ static void touch_in_guest(const struct guest *guest)
 		die("%s: the guest cannot write: %s", current->name, strerror(-err));
 }
 
+/* One whose guest has touched all of a new mapping of the area, which it returns */
+static char *open_touched_guest(struct guest *guest, struct area *area)
+{
+	char *addr = map(area);
+
+	open_guest(guest, area, addr);
+	touch_in_guest(guest);
+	return addr;
+}
+
 static uint64_t exits(const struct guest *guest)
 {
 	uint64_t count;
@@ -896,11 +906,9 @@ static void case_guest(struct area *area, struct figures *f)
 
 static void case_guest_slot(struct area *area, struct figures *f)
 {
-	char *addr = map(area);
 	struct guest guest;
+	char *addr = open_touched_guest(&guest, area);
 
-	open_guest(&guest, area, addr);
-	touch_in_guest(&guest);
 	*f = begin();
 	guest_set_slot(&guest, 1, GUEST_FREE, NULL, 0, 0);
 	end(f);
@@ -910,11 +918,9 @@ static void case_guest_slot(struct area *area, struct figures *f)
 
 static void case_guest_munmap(struct area *area, struct figures *f)
 {
-	char *addr = map(area);
 	struct guest guest;
+	char *addr = open_touched_guest(&guest, area);
 
-	open_guest(&guest, area, addr);
-	touch_in_guest(&guest);
 	*f = begin();
 	unmap(area, addr);
 	end(f);
