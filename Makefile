@@ -68,7 +68,7 @@ help:
 	@echo "make baseline      the same objects on the unpatched kernel, compared with the last demo"
 	@echo "make report        the report of build/bo-map --report from the guest, into docs/reports/"
 	@echo "make bench         measure the cost of mapping in instructions, beside vfio, sysfs, hugetlb, ..."
-	@echo "make pictures      let Mesa's clients draw with and without huge entries, and compare"
+	@echo "make pictures      let Mesa's clients and desktops draw with and without huge entries, and compare"
 	@echo "make docs          update the tables and pictures in docs/ from the last runs"
 	@echo "make check         run the tests (debug kernel, igt_runner); T=REGEX for some of them"
 	@echo "make expect        expect the outcomes of the last check from now on"
@@ -168,6 +168,11 @@ deb: deb-config setup-kernel setup-deb tree
 root: $(root)
 $(root): guest/mkroot guest/root.packages | setup-root
 	@guest/mkroot $@ forky guest/root.packages
+
+# Of Debian 13, which is the one that has Xorg's driver for qxl
+desktop := build/desktop.img
+$(desktop): guest/mkroot guest/desktop.packages | setup-root
+	@guest/mkroot $@ trixie guest/desktop.packages
 
 # The clients alone are built without installing anything, as a package's build must be. "need" says
 # what is missing.
@@ -400,15 +405,20 @@ docs:
 	@cp results/bench.csv $(patsubst docs/%,results/%,$(wildcard docs/*.svg)) docs
 	@cp $(patsubst docs/%,results/%,$(wildcard docs/pictures/*.png)) docs/pictures
 
-# What Mesa draws through huge entries and through 4 KiB ones; scaled down for docs/pictures.
-pictures: kernel $(mesa_clients) build/tlb-model $(guest) setup-pictures
-	@mkdir -p results/pictures && cp $(mesa_clients) userspace/clients/pictures results/pictures
+# What Mesa and desktops draw through huge entries and through 4 KiB ones; scaled down for docs/pictures.
+pictures: kernel $(mesa_clients) build/tlb-model $(guest) $(desktop) setup-pictures
+	@mkdir -p results/pictures results/desktops
+	@cp $(mesa_clients) userspace/clients/drawing userspace/clients/pictures results/pictures
+	@cp build/drm-levels.so build/scanout userspace/clients/drawing userspace/clients/desktops results/desktops
 	@echo "drawing in the guest, about three minutes"
 	@guest/run --follow --timeout 1200 --kernel $(tree)/.plain/arch/x86/boot/bzImage \
 		--share results/pictures -- ./pictures
+	@echo "drawing on desktops in the guest, about five minutes"
+	@guest/run --follow --timeout 1200 --kernel $(tree)/.plain/arch/x86/boot/bzImage \
+		--root $(desktop) --share results/desktops -- ./desktops
 	@cd results/pictures && pngtopnm kmscube-radeon-2.png >kmscube-radeon-2.ppm && \
-		for picture in *-2.ppm; do \
-			pamscale -xsize 640 $$picture | pnmtopng -compression 9 >$${picture%-2.ppm}.png || exit; \
+		for picture in *-2.ppm ../desktops/*-2.ppm; do \
+			pamscale -xsize 640 $$picture | pnmtopng -compression 9 >$$(basename $$picture -2.ppm).png || exit; \
 		done
 	@build/tlb-model --tables=results/pictures/mesa.tables --accesses=results/pictures/mesa.accesses
 
