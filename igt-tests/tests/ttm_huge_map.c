@@ -393,12 +393,14 @@ static const struct bo *straddling_bo(const struct target *target, uint64_t *pud
 
 	/*
 	 * Leaves free [600 MiB, 2 GiB), just as much as it needs, and what is above
-	 * 2 GiB + 2 MiB: there is no room for it at any multiple of 1 GiB.
+	 * 2 GiB + 2 MiB without a block of 1 GiB: there is no room at any multiple of that.
 	 */
-	target_require(target, vram == 4 * GiB, "%" PRIu64 " MiB of VRAM, made for 4096 MiB",
-		       vram / MiB);
+	target_require(target, vram >= 4 * GiB && vram % GiB == 0,
+		       "%" PRIu64 " MiB of VRAM, made for a few GiB", vram / MiB);
 	for (size_t i = 0; i < ARRAY_SIZE(fillers); i++)
 		fillers[i] = target_bo(target, filler_sizes[i]);
+	for (uint64_t rest = vram - 4 * GiB; rest >= GiB; rest -= GiB)
+		target_bo(target, GiB);
 	bo_destroy(&fillers[1]);
 	bo_destroy(&fillers[2]);
 	bo = target_new_bo(target, size);
