@@ -9,6 +9,16 @@ bool is_vttm(const struct target *target)
 	return target->placement == BO_VRAM && !strncmp(target->name, "vttm", 4);
 }
 
+bool vttm_has_struct_pages(void)
+{
+	FILE *f = fopen("/sys/module/vttm/parameters/struct_pages", "re");
+	int value = f ? fgetc(f) : EOF;
+
+	if (f)
+		fclose(f);
+	return value == 'Y';
+}
+
 void require_room_outside(const struct target *target, uint64_t size)
 {
 	struct target outside = *target;

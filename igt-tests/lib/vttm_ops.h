@@ -18,6 +18,8 @@
 
 /* For struct subtest: once for each vttm device; it has a target for each placement. */
 bool is_vttm(const struct target *target);
+/* Whether the devices' memory has; it is uncached then. */
+bool vttm_has_struct_pages(void);
 #define ON_VTTM(function, array)						\
 	.on = is_vttm, .test_member = (function), FAMILY(array)
 /* Skips unless objects of @size bytes have room in system memory, as require_room() does. */
