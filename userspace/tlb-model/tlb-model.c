@@ -6,6 +6,9 @@
  *
  * An access asks the L1 TLB, then the L2 TLB, then walks the tables; what it finds is put into
  * each level that it asked in vain. A set replaces what was used longest ago.
+ *
+ * In a virtual machine, the processor translates each address of the guest's tables, and the one
+ * that they lead to, by the host's tables. A TLB holds the smaller of the two entries.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -34,7 +37,8 @@ static const char usage[] =
 "  -p, --pattern=PATTERN  sequential: every 64 bytes, and again from the start;\n"
 "                         stride: every --step bytes, and again from 64 bytes further on;\n"
 "                         random: any multiple of 8 bytes\n"
-"  -s, --size=MIB         the memory that the pattern covers\n"
+"  -s, --size=MIB         the memory that the pattern covers (random: all that --tables\n"
+"                         maps, by default)\n"
 "  -b, --begin=ADDRESS    its address (default: the first that --tables maps, or 0)\n"
 "      --step=BYTES       (default 4096)\n"
 "  -n, --count=N          accesses (default: one for every 64 bytes, random: 1000000)\n"
@@ -46,6 +50,10 @@ static const char usage[] =
 "                         /sys/kernel/debug/page_tables, or lines START END LEVEL with\n"
 "                         addresses in hexadecimal, and pte, pmd or pud\n"
 "                         (default: pud everywhere)\n"
+"      --nested=LEVEL     these are tables of a guest, and the host maps all of its memory\n"
+"                         with pte, pmd or pud\n"
+"      --nested=FILE      the same, with host entries as listed for the addresses accessed,\n"
+"                         and pte for the guest's tables\n"
 "  -g, --geometry=NAME    one processor of --list (default: all of them)\n"
 "  -g, --geometry=NAME=TLBS  another processor, as below\n"
 "  -l, --list             print the processors, their TLBs, and the sources of the figures\n"
@@ -53,7 +61,8 @@ static const char usage[] =
 "  -h, --help, --version\n"
 "\n"
 "For each processor, there is a result for the page tables as they are, and for the same\n"
-"memory with entries of at most 2 MiB and 4 KiB: \"entry\" is the largest entry allowed.\n"
+"memory with entries of at most 2 MiB and 4 KiB: \"entry\" is the largest entry allowed,\n"
+"with --nested the guest's.\n"
 "\n"
 "Recorded accesses are lines ADDRESS [r|w [COUNT STEP]]: an address in hexadecimal, a read\n"
 "(default) or a write, and for a run of COUNT of them the bytes from each to the next, in\n"
@@ -62,7 +71,8 @@ static const char usage[] =
 "TLBS are l1|l2 [loads|stores] ENTRIES/WAYS HELD[,HELD]..., separated by semicolons; WAYS\n"
 "may be full. HELD is 4K, 2M, 1G for the entries of these pages; PDE, PDPE, PML4E (l2) for\n"
 "the entries above, which a walk then need not read. HELD:SIZE is held as an entry for SIZE\n"
-"bytes, HELD@FIRST-LAST in these ways only. Stores fill what loads use, too.\n"
+"bytes: a part of it if that is smaller; else as many as are there if one line of the tables\n"
+"maps them all. HELD@FIRST-LAST is held in these ways only. Stores fill what loads use, too.\n"
 "\n"
 "The exit code is 0, 1 for bad input, 2 for a bad command line.\n";
 
@@ -80,8 +90,8 @@ static const struct {
 	  "tests/amd/zen4). Not confirmed: that these 64 are the page directory cache." },
 	{ "zen4-16k",
 	  "l1 72/full 4K:16K,2M,1G; l2 3072/24 4K:16K,2M,PDE; l2 64/full 1G,PDPE,PML4E",
-	  "As zen4, with each four adjacent 4K pages in one entry, which is what zen4 does at best:\n"
-	  "they must also be adjacent in memory, which page tables as listed here do not show.\n"
+	  "As zen4, with each aligned four 4K pages of a line of the tables in one entry, which is\n"
+	  "what zen4 does at best: they must also be adjacent in memory, which is not listed.\n"
 	  "The same notes; Linux, tools/perf/pmu-events/arch/x86/amdzen4/memory.json, event\n"
 	  "ls_l1_d_tlb_miss.tlb_reload_coalesced_page_hit." },
 	{ "zen5",
@@ -109,6 +119,12 @@ static const struct {
 	  "Neoverse V2 (blog, arm_neoverse_v2.md), who measured the 48: l1 holds at most 512M.\n"
 	  "Not confirmed for this core: that l2 holds 1G, as that of the Cortex-A76 does (manual\n"
 	  "100798, A5.2). Not published: the size of its walk cache; there is none here." },
+	{ "neoverse-v2-64k",
+	  "l1 48/full 4K:64K,2M,1G:512M; l2 2048/8 4K:64K,2M,1G",
+	  "As neoverse-v2, with each aligned 16 4K pages of a line of the tables in one entry, as\n"
+	  "pages with the contiguous bit are: they must also be adjacent and aligned in memory, which\n"
+	  "is not listed. That l1 has entries for 64K: the same quotation. Not confirmed for this\n"
+	  "core: that l2 does, as that of the Neoverse N1 (manual 100616, 6.2) and the Cortex-A76." },
 };
 
 /* What a TLB can hold: leaf entries, by page size, and entries that point to tables. */
@@ -138,6 +154,7 @@ struct slot {
 	uint64_t page;
 	uint64_t used;		/* time of the last use, 0 if empty */
 	enum kind kind;
+	unsigned int shift;	/* of the page */
 };
 
 struct tlb {
@@ -170,6 +187,23 @@ struct run {
 	bool write;
 };
 
+/* Page tables: what is listed, or all memory with entries of one level. */
+struct tables {
+	const char *name;
+	struct bo_extent *extents;	/* by address */
+	size_t count;
+	const struct bo_extent *recent;	/* the last one is often the next one */
+	struct bo_extent all;
+};
+
+struct access {
+	uint64_t address;
+	bool write;
+	const struct bo_extent *mapped, *nested;	/* by which line of the tables */
+	enum kind guest, host;		/* the tables' entries */
+	enum kind page;			/* the smaller one, which a TLB holds */
+};
+
 struct result {
 	uint64_t accesses, l1_misses, l2_misses, walk_loads;
 };
@@ -177,8 +211,14 @@ struct result {
 static struct run *runs;
 static size_t run_count;
 static double access_count;	/* of all runs; they may be more than 64 bits count */
-static struct bo_extent *extents;	/* by address */
-static size_t extent_count;
+static struct tables tables = { .all = { .end = UINTPTR_MAX, .level = BO_PUD } };
+static struct tables nested = { .all = { .end = UINTPTR_MAX } };
+static bool is_nested;
+
+static enum kind kind_of(const struct bo_extent *extent)
+{
+	return PAGE_4K + (extent->level - BO_PTE);
+}
 
 /* Room for one more of the @count elements at @array. */
 static void *grow(void *array, size_t count, size_t size)
@@ -231,21 +271,46 @@ static bool parse_address(const char *text, uint64_t *address)
  * TLBs
  */
 
+static bool is_one_line(const struct bo_extent *extent, uint64_t address, unsigned int shift)
+{
+	uint64_t start = address >> shift << shift;
+
+	return extent->start <= start && extent->end - start >= UINT64_C(1) << shift;
+}
+
+/* The size of what @tlb holds of it: of several entries in one only if all are there. */
+static unsigned int held_shift(const struct tlb *tlb, enum kind kind, const struct access *access)
+{
+	unsigned int shift = tlb->kinds[kind].shift;
+
+	if (shift > kind_info[kind].shift &&
+	    !(is_one_line(access->mapped, access->address, shift) &&
+	      is_one_line(access->nested, access->address, shift)))
+		return kind_info[kind].shift;
+	return shift;
+}
+
 static struct slot *find_set(struct tlb *tlb, uint64_t page)
 {
 	return &tlb->slots[page % tlb->sets * tlb->ways];
 }
 
-static bool tlb_find(struct tlb *tlb, enum kind kind, uint64_t address, uint64_t time)
+static bool is_slot_for(const struct slot *slot, enum kind kind, uint64_t page, unsigned int shift)
 {
-	uint64_t page = address >> tlb->kinds[kind].shift;
+	return slot->used && slot->kind == kind && slot->page == page && slot->shift == shift;
+}
+
+static bool tlb_find(struct tlb *tlb, enum kind kind, const struct access *access, uint64_t time)
+{
+	unsigned int shift = held_shift(tlb, kind, access);
+	uint64_t page = access->address >> shift;
 	struct slot *slot = tlb->recent;
 
-	if (!slot->used || slot->kind != kind || slot->page != page) {
+	if (!is_slot_for(slot, kind, page, shift)) {
 		struct slot *set = find_set(tlb, page), *end = set + tlb->kinds[kind].last + 1;
 
 		for (slot = set + tlb->kinds[kind].first; slot < end; slot++) {
-			if (slot->used && slot->kind == kind && slot->page == page)
+			if (is_slot_for(slot, kind, page, shift))
 				break;
 		}
 		if (slot == end)
@@ -256,16 +321,17 @@ static bool tlb_find(struct tlb *tlb, enum kind kind, uint64_t address, uint64_t
 	return true;
 }
 
-static void tlb_insert(struct tlb *tlb, enum kind kind, uint64_t address, uint64_t time)
+static void tlb_insert(struct tlb *tlb, enum kind kind, const struct access *access, uint64_t time)
 {
-	uint64_t page = address >> tlb->kinds[kind].shift;
+	unsigned int shift = held_shift(tlb, kind, access);
+	uint64_t page = access->address >> shift;
 	struct slot *set = find_set(tlb, page), *oldest = set + tlb->kinds[kind].first;
 
 	for (unsigned int way = tlb->kinds[kind].first; way <= tlb->kinds[kind].last; way++) {
 		if (set[way].used < oldest->used)
 			oldest = &set[way];
 	}
-	*oldest = (struct slot){ page, time, kind };
+	*oldest = (struct slot){ page, time, kind, shift };
 }
 
 /* The TLB of @level that holds @kind for such an access: the first if several do. */
@@ -279,53 +345,71 @@ static struct tlb *tlb_for(struct processor *p, unsigned int level, enum kind ki
 	return NULL;
 }
 
+#define LEVELS	4
+
+/* How many entries there are from the top to a leaf. */
+static unsigned int levels_to(enum kind leaf)
+{
+	return LEVELS - leaf;
+}
+
 /*
  * Reads tables from the lowest one that a TLB knows the address of, or from the top, down to
  * the leaf. Returns how many entries that takes.
+ *
+ * In a virtual machine, the TLB knows where the guest's table is in the host's memory. The
+ * address of each table further down is the guest's, as is that of the page in the end, so each
+ * of these takes a walk of the host's tables.
  */
-static unsigned int walk(struct processor *p, enum kind leaf, uint64_t address, bool write)
+static unsigned int walk(struct processor *p, const struct access *access)
 {
 	static const enum kind above[] = { PDE, PDPE, PML4E };
-	unsigned int known = leaf;
+	const enum kind leaf = access->guest;
+	unsigned int known = leaf, entries, addresses;
 
-	for (; known < 3; known++) {
-		struct tlb *tlb = tlb_for(p, 2, above[known], write);
+	for (; known < LEVELS - 1; known++) {
+		struct tlb *tlb = tlb_for(p, 2, above[known], access->write);
 
-		if (tlb && tlb_find(tlb, above[known], address, p->time))
+		if (tlb && tlb_find(tlb, above[known], access, p->time))
 			break;
 	}
 	for (unsigned int read = leaf; read < known; read++) {
-		struct tlb *tlb = tlb_for(p, 2, above[read], write);
+		struct tlb *tlb = tlb_for(p, 2, above[read], access->write);
 
 		if (tlb)
-			tlb_insert(tlb, above[read], address, p->time);
+			tlb_insert(tlb, above[read], access, p->time);
 	}
-	return known - leaf + 1;
+	entries = known - leaf + 1;
+	if (!is_nested)
+		return entries;
+	addresses = known < LEVELS - 1 ? entries - 1 : entries;	/* of tables */
+	return entries + addresses * levels_to(kind_of(&nested.all)) + levels_to(access->host);
 }
 
-static void model_access(struct processor *p, enum kind page, uint64_t address, bool write,
-			 struct result *result)
+static void model_access(struct processor *p, const struct access *access, struct result *result)
 {
-	struct tlb *l1 = tlb_for(p, 1, page, write), *l2 = tlb_for(p, 2, page, write);
+	const enum kind page = access->page;
+	struct tlb *l1 = tlb_for(p, 1, page, access->write);
+	struct tlb *l2 = tlb_for(p, 2, page, access->write);
 
 	p->time++;
 	result->accesses++;
-	if (l1 && tlb_find(l1, page, address, p->time))
+	if (l1 && tlb_find(l1, page, access, p->time))
 		return;
 	result->l1_misses++;
-	if (!l2 || !tlb_find(l2, page, address, p->time)) {
+	if (!l2 || !tlb_find(l2, page, access, p->time)) {
 		result->l2_misses++;
-		result->walk_loads += walk(p, page, address, write);
+		result->walk_loads += walk(p, access);
 		if (l2)
-			tlb_insert(l2, page, address, p->time);
+			tlb_insert(l2, page, access, p->time);
 	}
 	if (l1)
-		tlb_insert(l1, page, address, p->time);
-	if (write) {
+		tlb_insert(l1, page, access, p->time);
+	if (access->write) {
 		struct tlb *loads = tlb_for(p, 1, page, false);
 
-		if (loads && loads != l1 && !tlb_find(loads, page, address, p->time))
-			tlb_insert(loads, page, address, p->time);
+		if (loads && loads != l1 && !tlb_find(loads, page, access, p->time))
+			tlb_insert(loads, page, access, p->time);
 	}
 }
 
@@ -540,9 +624,35 @@ static void make_random(uint64_t begin, uint64_t size, uint64_t count, uint64_t 
 		add_run(begin + next_random(&seed) % (size / 8) * 8, 1, 0, write);
 }
 
+/* The same in all that is mapped. */
+static void make_random_mapped(const struct tables *t, uint64_t count, uint64_t seed, bool write)
+{
+	uint64_t size = 0;
+
+	for (size_t i = 0; i < t->count; i++)
+		size += t->extents[i].end - t->extents[i].start;
+	while (count--) {
+		uint64_t offset = next_random(&seed) % (size / 8) * 8;
+		const struct bo_extent *extent = t->extents;
+
+		for (; offset >= extent->end - extent->start; extent++)
+			offset -= extent->end - extent->start;
+		add_run(extent->start + offset, 1, 0, write);
+	}
+}
+
 /*
  * Page tables
  */
+
+static enum bo_level parse_level(const char *name)
+{
+	for (enum bo_level l = BO_PTE; l <= BO_PUD; l++) {
+		if (!strcmp(name, level_info[l].name))
+			return l;
+	}
+	return BO_NONE;
+}
 
 static bool parse_listed(const char *line, struct bo_extent *extent)
 {
@@ -552,10 +662,7 @@ static bool parse_listed(const char *line, struct bo_extent *extent)
 	if (sscanf(line, "%31s %31s %7s %c", start, end, level, &rest) != 3 ||
 	    !parse_address(start, &extent->start) || !parse_address(end, &extent->end))
 		return false;
-	for (enum bo_level l = BO_PTE; l <= BO_PUD; l++) {
-		if (!strcmp(level, level_info[l].name))
-			extent->level = l;
-	}
+	extent->level = parse_level(level);
 	return extent->level != BO_NONE;
 }
 
@@ -566,7 +673,7 @@ static int by_address(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-static void read_tables(const char *name)
+static void read_tables(const char *name, struct tables *t)
 {
 	FILE *f = fopen(name, "re");
 	char line[256];
@@ -590,50 +697,55 @@ static void read_tables(const char *name)
 		if (extent.start >= extent.end || (extent.start | extent.end) & mask)
 			die("%s:%lu: not a stretch of %s entries", name, number,
 				  level_info[extent.level].name);
-		extents = grow(extents, extent_count, sizeof(*extents));
-		extents[extent_count++] = extent;
+		t->extents = grow(t->extents, t->count, sizeof(*t->extents));
+		t->extents[t->count++] = extent;
 	}
 	if (ferror(f))
 		die("cannot read %s: %s", name, strerror(errno));
 	fclose(f);
-	if (!extent_count)
+	if (!t->count)
 		die("%s maps nothing", name);
+	t->name = name;
 
-	qsort(extents, extent_count, sizeof(*extents), by_address);
-	for (size_t i = 1; i < extent_count; i++) {
-		if (extents[i].start < extents[i - 1].end)
-			die("%s maps 0x%" PRIxPTR " twice", name, extents[i].start);
+	qsort(t->extents, t->count, sizeof(*t->extents), by_address);
+	for (size_t i = 1; i < t->count; i++) {
+		if (t->extents[i].start < t->extents[i - 1].end)
+			die("%s maps 0x%" PRIxPTR " twice", name, t->extents[i].start);
 	}
 }
 
-static enum kind page_at(uint64_t address)
+static const struct bo_extent *extent_at(struct tables *t, uint64_t address)
 {
-	static const struct bo_extent *extent;	/* the last one is often the next one */
-	size_t low = 0, high = extent_count;
+	size_t low = 0, high = t->count;
 
-	if (!extents)
-		return PAGE_1G;
-	if (!extent || address < extent->start || address >= extent->end) {
+	if (!t->extents)
+		return &t->all;
+	if (!t->recent || address < t->recent->start || address >= t->recent->end) {
 		while (high - low > 1) {
 			size_t middle = (low + high) / 2;
 
-			if (address < extents[middle].start)
+			if (address < t->extents[middle].start)
 				high = middle;
 			else
 				low = middle;
 		}
-		extent = &extents[low];
-		if (address < extent->start || address >= extent->end) {
+		t->recent = &t->extents[low];
+		if (address < t->recent->start || address >= t->recent->end) {
 			clear_progress();
-			die("0x%" PRIx64 " is accessed and not mapped", address);
+			die("0x%" PRIx64 " is accessed and not mapped by %s", address, t->name);
 		}
 	}
-	return PAGE_4K + (extent->level - BO_PTE);
+	return t->recent;
 }
 
 /*
  * Results
  */
+
+static enum kind smaller(enum kind a, enum kind b)
+{
+	return a < b ? a : b;
+}
 
 /* All accesses, as if the tables had no entry larger than @largest. */
 static struct result model(struct processor *p, enum kind largest, uint64_t repeat)
@@ -647,10 +759,19 @@ static struct result model(struct processor *p, enum kind largest, uint64_t repe
 			uint64_t address = run->address;
 
 			for (uint64_t i = 0; i < run->count; i++, address += run->step) {
-				enum kind page = page_at(address);
+				struct access access = {
+					.address = address,
+					.write = run->write,
+					.mapped = extent_at(&tables, address),
+				};
 
-				model_access(p, page < largest ? page : largest, address,
-					     run->write, &result);
+				access.guest = smaller(kind_of(access.mapped), largest);
+				access.nested = is_nested ? extent_at(&nested, address) :
+							    access.mapped;
+				access.host = kind_of(access.nested);
+				access.page = is_nested ? smaller(access.guest, access.host) :
+							  access.guest;
+				model_access(p, &access, &result);
 				if (!(result.accesses % PROGRESS))
 					show_progress(p->name, kind_info[largest].name,
 						      result.accesses, all);
@@ -671,24 +792,33 @@ static void report(struct processor *p, enum kind largest, uint64_t repeat, bool
 			       kind_info[entry].name, r.accesses, r.l1_misses, r.l2_misses,
 			       r.walk_loads);
 		else
-			printf("%-14s %-5s %12" PRIu64 " %6.2f%% %12" PRIu64 " %6.2f%% %12" PRIu64
+			printf("%-15s %-5s %12" PRIu64 " %6.2f%% %12" PRIu64 " %6.2f%% %12" PRIu64
 			       "\n", entry == PAGE_4K ? p->name : "", kind_info[entry].name,
 			       r.l1_misses, 100.0 * r.l1_misses / r.accesses, r.l2_misses,
 			       100.0 * r.l2_misses / r.accesses, r.walk_loads);
 	}
 }
 
+static void print_shares(const char *before, const uint64_t *counts, uint64_t all)
+{
+	for (enum kind k = PAGE_4K; k <= PAGE_1G; k++)
+		printf("%s %.1f%% by %s entries", k ? "," : before, 100.0 * counts[k] / all,
+		       kind_info[k].name);
+}
+
 /* How much of it is mapped how; returns the largest entry that is accessed. */
 static enum kind summarize(uint64_t repeat, bool csv)
 {
-	uint64_t counts[PAGE_1G + 1] = { 0 }, all, done = 0;
+	uint64_t counts[PAGE_1G + 1] = { 0 }, host_counts[PAGE_1G + 1] = { 0 }, all, done = 0;
 	enum kind largest;
 
 	for (const struct run *run = runs; run < runs + run_count; run++) {
 		uint64_t address = run->address;
 
 		for (uint64_t i = 0; i < run->count; i++, address += run->step) {
-			counts[page_at(address)]++;
+			counts[kind_of(extent_at(&tables, address))]++;
+			if (is_nested)
+				host_counts[kind_of(extent_at(&nested, address))]++;
 			if (!(++done % PROGRESS))
 				show_progress("finding", "entries", done, access_count);
 		}
@@ -700,9 +830,9 @@ static enum kind summarize(uint64_t repeat, bool csv)
 		puts("geometry,entry,accesses,l1_misses,l2_misses,walk_loads");
 	} else {
 		printf("%" PRIu64 " accesses", all * repeat);
-		for (enum kind k = PAGE_4K; k <= PAGE_1G; k++)
-			printf("%s %.1f%% by %s entries", k ? "," : ";", 100.0 * counts[k] / all,
-			       kind_info[k].name);
+		print_shares(is_nested ? "; in the guest" : ";", counts, all);
+		if (is_nested)
+			print_shares("; in the host", host_counts, all);
 		printf("\n\n%-14s %-5s %20s %20s %12s\n", "", "entry", "L1 misses", "L2 misses",
 		       "walk loads");
 	}
@@ -753,7 +883,7 @@ static void choose_processor(const char *text)
 
 int main(int argc, char **argv)
 {
-	enum { STEP = 256, SEED, VERSION_OPTION };
+	enum { STEP = 256, SEED, NESTED, VERSION_OPTION };
 	static const struct option options[] = {
 		{ "accesses", required_argument, NULL, 'a' },
 		{ "pattern", required_argument, NULL, 'p' },
@@ -765,6 +895,7 @@ int main(int argc, char **argv)
 		{ "write", no_argument, NULL, 'w' },
 		{ "repeat", required_argument, NULL, 'r' },
 		{ "tables", required_argument, NULL, 't' },
+		{ "nested", required_argument, NULL, NESTED },
 		{ "geometry", required_argument, NULL, 'g' },
 		{ "list", no_argument, NULL, 'l' },
 		{ "csv", no_argument, NULL, 'c' },
@@ -772,7 +903,7 @@ int main(int argc, char **argv)
 		{ "version", no_argument, NULL, VERSION_OPTION },
 		{ }
 	};
-	const char *accesses = NULL, *pattern = NULL, *tables = NULL;
+	const char *accesses = NULL, *pattern = NULL, *listing = NULL, *host = NULL;
 	uint64_t size = 0, begin = 0, step = 4096, count = 0, seed = 1, repeat = 1;
 	bool begin_given = false, write = false, csv = false;
 	enum kind largest;
@@ -813,7 +944,10 @@ int main(int argc, char **argv)
 			repeat = parse_number(optarg, "repeat", 1, 1 << 30);
 			break;
 		case 't':
-			tables = optarg;
+			listing = optarg;
+			break;
+		case NESTED:
+			host = optarg;
 			break;
 		case 'g':
 			choose_processor(optarg);
@@ -838,21 +972,40 @@ int main(int argc, char **argv)
 		bad_usage("unknown argument '%s'; try 'tlb-model --help'", argv[optind]);
 	if (!accesses == !pattern)
 		bad_usage("either --accesses or --pattern is needed; try 'tlb-model --help'");
-	if (pattern && !size)
-		bad_usage("--pattern needs --size");
+	if (pattern && !size) {
+		if (strcmp(pattern, "random"))
+			bad_usage("--pattern needs --size");
+		if (!listing)
+			bad_usage("--pattern=random needs --size or --tables");
+		if (begin_given)
+			bad_usage("--begin needs --size");
+	}
 	if (!processor_count)
 		choose_processor(NULL);
 
-	if (tables)
-		read_tables(tables);
-	if (tables && !begin_given)
-		begin = extents[0].start;
+	if (listing)
+		read_tables(listing, &tables);
+	if (listing && !begin_given)
+		begin = tables.extents[0].start;
+	if (host) {
+		is_nested = true;
+		nested.all.level = parse_level(host);
+		if (nested.all.level == BO_NONE) {
+			if (access(host, R_OK))
+				bad_usage("nested must be pte, pmd, pud or a file, not '%s': %s", host,
+					  strerror(errno));
+			nested.all.level = BO_PTE;
+			read_tables(host, &nested);
+		}
+	}
 	if (accesses)
 		read_accesses(accesses);
 	else if (!strcmp(pattern, "sequential"))
 		make_steps(begin, size, LINE_SIZE, count ? count : size / LINE_SIZE, write);
 	else if (!strcmp(pattern, "stride"))
 		make_steps(begin, size, step, count ? count : size / LINE_SIZE, write);
+	else if (!strcmp(pattern, "random") && !size)
+		make_random_mapped(&tables, count ? count : 1000000, seed, write);
 	else if (!strcmp(pattern, "random"))
 		make_random(begin, size, count ? count : 1000000, seed, write);
 	else
