@@ -259,14 +259,17 @@ static void test_while_starting(const struct target *target, const void *member)
 {
 	const struct size *size = member;
 	const uint64_t pages = size->size / BO_PTE_SIZE;
-	uint64_t *words = calloc(pages, sizeof(*words)), *now = calloc(pages, sizeof(*now));
-	uint64_t *dirty = calloc(pages / 64, sizeof(*dirty));
+	uint64_t *words, *now, *dirty;
 	struct view view, seen;
 	pthread_t threads[WRITERS];
 
-	igt_assert(words && now && dirty);
+	require_room(target, size->size);
 	if (size->level == BO_PUD)
 		require_1g_entries();
+	words = calloc(pages, sizeof(*words));
+	now = calloc(pages, sizeof(*now));
+	dirty = calloc(pages / 64, sizeof(*dirty));
+	igt_assert(words && now && dirty);
 	view = vttm_new_view(target, .size = size->size, .domains = VRAM);
 	written = sub_view(&view, 0, view.length / 2);
 	/* It cannot write, so nobody looks at its entries. */
