@@ -189,20 +189,20 @@ static void test_while_writing(const struct target *target)
 }
 
 /* What the threads write to, until they are to stop; and how often they have written to 40 pages */
-static struct view written;
+static struct view writable;
 #define WRITERS	3
 static bool stop_writing;
 static unsigned int batches;
 
 static void *write_until_stopped(void *seed)
 {
-	const uint64_t pages = written.length / BO_PTE_SIZE;
+	const uint64_t pages = writable.length / BO_PTE_SIZE;
 	unsigned int random = (uintptr_t)seed;
 	uint64_t value = (uint64_t)random << 32;
 
 	while (!__atomic_load_n(&stop_writing, __ATOMIC_RELAXED)) {
 		for (int i = 0; i < 40; i++)
-			*(volatile uint64_t *)(written.addr +
+			*(volatile uint64_t *)(writable.addr +
 					       rand_r(&random) % pages * BO_PTE_SIZE) = ++value;
 		__atomic_fetch_add(&batches, 1, __ATOMIC_RELAXED);
 		sched_yield();
@@ -226,15 +226,18 @@ static void read_words(const struct view *view, uint64_t *words)
 		words[page] = *(volatile uint64_t *)(view->addr + page * BO_PTE_SIZE);
 }
 
-/* Asserts that each page of @view that holds something else by now is dirty. */
-static void assert_changes_dirty(const struct view *view, const uint64_t *before, uint64_t *now,
-				 uint64_t *dirty)
+/* The words at two moments, and what was dirty at the second */
+struct change {
+	uint64_t *before, *now, *dirty;
+};
+
+static void assert_changes_dirty(const struct view *view, const struct change *change)
 {
-	read_words(view, now);
-	igt_assert_eq(vttm_dirty(view->bo, DRM_VTTM_DIRTY_READ, dirty), 0);
 	for (uint64_t page = 0; page < view->length / BO_PTE_SIZE; page++)
-		view_assert_at(view, page * BO_PTE_SIZE, now[page] == before[page] ||
-			       dirty[page / 64] >> page % 64 & 1, "written to, and not dirty");
+		view_assert_at(view, page * BO_PTE_SIZE,
+			       change->now[page] == change->before[page] ||
+			       change->dirty[page / 64] >> page % 64 & 1,
+			       "written to, and not dirty");
 }
 
 /**
@@ -255,58 +258,79 @@ static const struct size {
 	int rounds;
 } sizes[] = { { "2m", 4 * MiB, BO_PMD, 40 }, { "1g", GiB, BO_PUD, 4 } };
 
+/*
+ * Threads write when the tracking of @view begins, and when all was made clean. @seen shows what they
+ * write to.
+ */
+static void start_while_writing(const struct view *view, const struct view *seen, unsigned int seed,
+				const struct change *start, const struct change *clean)
+{
+	pthread_t threads[WRITERS];
+
+	read_words(seen, start->before);
+	stop_writing = false;
+	for (size_t i = 0; i < WRITERS; i++)
+		igt_assert_eq(pthread_create(&threads[i], NULL, write_until_stopped,
+					     (void *)(uintptr_t)(WRITERS * seed + i + 1)), 0);
+	usleep(seed % 3 * 500);
+	igt_assert_eq(vttm_dirty(view->bo, DRM_VTTM_DIRTY_START, NULL), 0);
+	let_threads_write();
+	read_words(seen, start->now);
+	igt_assert_eq(vttm_dirty(view->bo, DRM_VTTM_DIRTY_READ, start->dirty), 0);
+
+	igt_assert_eq(vttm_dirty(view->bo, DRM_VTTM_DIRTY_READ_CLEAR, clean->dirty), 0);
+	read_words(seen, clean->before);
+	let_threads_write();
+	__atomic_store_n(&stop_writing, true, __ATOMIC_RELAXED);
+	for (size_t i = 0; i < WRITERS; i++)
+		pthread_join(threads[i], NULL);
+	read_words(seen, clean->now);
+	igt_assert_eq(vttm_dirty(view->bo, DRM_VTTM_DIRTY_READ, clean->dirty), 0);
+	igt_assert_eq(vttm_dirty(view->bo, DRM_VTTM_DIRTY_STOP, NULL), 0);
+}
+
 static void test_while_starting(const struct target *target, const void *member)
 {
 	const struct size *size = member;
 	const uint64_t pages = size->size / BO_PTE_SIZE;
-	uint64_t *words, *now, *dirty;
+	struct change changes[2];
 	struct view view, seen;
-	pthread_t threads[WRITERS];
 
 	require_room(target, size->size);
 	if (size->level == BO_PUD)
 		require_1g_entries();
-	words = calloc(pages, sizeof(*words));
-	now = calloc(pages, sizeof(*now));
-	dirty = calloc(pages / 64, sizeof(*dirty));
-	igt_assert(words && now && dirty);
 	view = vttm_new_view(target, .size = size->size, .domains = VRAM);
-	written = sub_view(&view, 0, view.length / 2);
+	writable = sub_view(&view, 0, view.length / 2);
 	/* It cannot write, so nobody looks at its entries. */
-	seen = map_part(target, view.bo, 0, NULL, written.length, PROT_READ, MAP_SHARED);
+	seen = map_part(target, view.bo, 0, NULL, writable.length, PROT_READ, MAP_SHARED);
+	for (int i = 0; i < 2; i++) {
+		changes[i].before = calloc(pages, sizeof(uint64_t));
+		changes[i].now = calloc(pages, sizeof(uint64_t));
+		changes[i].dirty = calloc(pages / 64, sizeof(uint64_t));
+		igt_assert(changes[i].before && changes[i].now && changes[i].dirty);
+	}
 
 	for (int round = 0; round < size->rounds; round++) {
 		/* Entries that are dirty, or are going to be */
 		touch(&view, round % 2);
 		assert_level(&view, 0, view.length, size->level);
-		read_words(&seen, words);
-		stop_writing = false;
-		for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
-			igt_assert_eq(pthread_create(&threads[i], NULL, write_until_stopped,
-						     (void *)(WRITERS * round + i + 1)), 0);
-		usleep(round % 3 * 500);
-		igt_assert_eq(vttm_dirty(view.bo, DRM_VTTM_DIRTY_START, NULL), 0);
-		let_threads_write();
-		assert_changes_dirty(&seen, words, now, dirty);
-
-		igt_assert_eq(vttm_dirty(view.bo, DRM_VTTM_DIRTY_READ_CLEAR, dirty), 0);
-		read_words(&seen, words);
-		let_threads_write();
-		__atomic_store_n(&stop_writing, true, __ATOMIC_RELAXED);
-		for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
-			pthread_join(threads[i], NULL);
-		assert_changes_dirty(&seen, words, now, dirty);
-		igt_assert_f(memcmp(words, now, seen.length / BO_PTE_SIZE * sizeof(*now)),
-			     "nothing was written to in round %d\n", round);
+		start_while_writing(&view, &seen, round, &changes[0], &changes[1]);
+		for (int i = 0; i < 2; i++) {
+			assert_changes_dirty(&seen, &changes[i]);
+			igt_assert_f(memcmp(changes[i].before, changes[i].now,
+					    seen.length / BO_PTE_SIZE * sizeof(uint64_t)),
+				     "nothing was written to in round %d\n", round);
+		}
 		for (uint64_t w = pages / 128; w < pages / 64; w++)
-			view_assert_at(&view, w * 64 * BO_PTE_SIZE, !dirty[w],
-				       "dirty, and not written to: %#" PRIx64, dirty[w]);
-		igt_assert_eq(vttm_dirty(view.bo, DRM_VTTM_DIRTY_STOP, NULL), 0);
+			view_assert_at(&view, w * 64 * BO_PTE_SIZE, !changes[1].dirty[w],
+				       "dirty, and not written to: %#" PRIx64, changes[1].dirty[w]);
 	}
 
-	free(dirty);
-	free(now);
-	free(words);
+	for (int i = 0; i < 2; i++) {
+		free(changes[i].before);
+		free(changes[i].now);
+		free(changes[i].dirty);
+	}
 }
 
 /* The guest writes to one page, which is dirty then. */
