@@ -289,7 +289,11 @@ struct drm_vttm_busy {
 enum drm_vttm_dirty_op {
 	/** @DRM_VTTM_DIRTY_STOP: Stop tracking, if it was on. */
 	DRM_VTTM_DIRTY_STOP,
-	/** @DRM_VTTM_DIRTY_START: Start tracking or start over: all pages are clean. */
+	/**
+	 * @DRM_VTTM_DIRTY_START: Start tracking, unless it is on. Pages that are mapped and
+	 * were written to before are dirty, and with them the others of their page-table
+	 * entries.
+	 */
 	DRM_VTTM_DIRTY_START,
 	/** @DRM_VTTM_DIRTY_READ: Read which pages are dirty. */
 	DRM_VTTM_DIRTY_READ,
@@ -304,8 +308,9 @@ enum drm_vttm_dirty_op {
  * struct drm_vttm_dirty - track writes to an object
  *
  * Argument of %DRM_IOCTL_VTTM_DIRTY. A page is dirty if it was written to through a user space
- * mapping since it was clean. While an object is tracked, writable mappings of it have no
- * huge page-table entries. Moves change nothing about it.
+ * mapping since it was clean. While an object is tracked, writable mappings of it get no
+ * huge page-table entries, and those from before end with the first write to them. Moves
+ * change nothing about it.
  */
 struct drm_vttm_dirty {
 	/** @handle: in: GEM handle */
