@@ -38,6 +38,7 @@ packages-kernel := bc bison build-essential ccache flex libelf-dev libssl-dev py
 packages-deb := cpio debhelper kmod libdw-dev rsync
 packages-disk := fdisk
 packages-root := debian-archive-keyring genext2fs mmdebstrap
+packages-nouveau := grub-common grub-pc-bin xorriso
 packages-guest := gdb python3 qemu-system-gui qemu-system-x86
 packages-figures := gnuplot-nox
 packages-pictures := netpbm
@@ -60,7 +61,7 @@ cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuser
 
 .PHONY: help setup $(setups) tree patches port update bundle post kernel debug-kernel base-kernel deb deb-config root \
 	shell demo baseline report bench pictures check check-arch check-configs check-deb check-igt check-pae check-static \
-	check-without expect soak soak-options upstream-baseline vmtests clients tests selftests \
+	bochs check-nouveau check-without expect soak soak-options upstream-baseline vmtests clients tests selftests \
 	install docs clean
 
 help:
@@ -79,6 +80,8 @@ help:
 	@echo "make check-arch    KUnit, debug_vm_pgtable and the selftests on small kernels of arm64, riscv64"
 	@echo "                   and x86_64; T=NAMES, PATCHES=topics: x86_64 after each topic"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
+	@echo "make check-nouveau our tests on nouveau, on the GeForce that a Bochs of yours emulates; BOCHS=FILE,"
+	@echo "                   T=REGEX"
 	@echo "make check-deb     install Debian packages of the kernel in a Debian 13, boot it from its disk, test"
 	@echo "                   the drivers as modules, remove them; CONFIG=FILE (default: a small one), T=REGEX"
 	@echo "make soak          threads and moving objects for 10 minutes, random operations for an hour,"
@@ -346,6 +349,17 @@ check-arch: setup-kernel tree
 check-pae: setup-kernel setup-guest tree
 	@guest/setup gcc-i686-linux-gnu libc6-dev-i386-cross
 	@igt-tests/run/check-pae $(tree)
+
+# Of the user, as Debian's Bochs has no GeForce. It is asked for that before anything is built.
+BOCHS ?=
+bochs:
+	@guest/bochs --check "$(BOCHS)"
+
+check-nouveau: bochs setup-kernel setup-nouveau tree tests $(root)
+	@guest/kernel $(tree) .nouveau guest/kernel.config guest/series.config guest/debug.config \
+		guest/geforce.config $(fragments)
+	@RESULTS=$(abspath $(results)/check-nouveau) igt-tests/run/check --bochs "$(BOCHS)" \
+		$(tree)/.nouveau/arch/x86/boot/bzImage "$$T"
 
 # Of a Debian 13, which is not the system of the other guests
 disk := build/disk.img

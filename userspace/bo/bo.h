@@ -112,7 +112,8 @@ void *bo_map_4k(const struct bo *bo);
  * - system memory (all drivers): vm_ops->access, by way of /proc/self/mem;
  * - radeon VRAM: the driver's own debugfs file radeon_vram;
  * - vttm VRAM: vm_ops->access, too;
- * - qxl VRAM: the PCI BAR through sysfs, as the driver offers nothing.
+ * - qxl VRAM, and that of nouveau before Tesla: the PCI BAR through sysfs, as the driver offers
+ *   nothing.
  *
  * For VRAM, bo_reader_open() must find out where the object is: it writes a mark into
  * the object's first 8 bytes for a moment (through a 4 KiB mapping), and fails with -ENXIO

@@ -80,3 +80,16 @@ int bo_open_debugfs(int fd, const char *name)
 	}
 	return ret < 0 ? -errno : ret;
 }
+
+int bo_open_bar(int fd, int bar)
+{
+	char path[128], name[32];
+	int ret;
+
+	snprintf(name, sizeof(name), "resource%d_wc", bar);
+	ret = bo_device_path(fd, name, path, sizeof(path));
+	if (ret)
+		return ret;
+	ret = open(path, O_RDONLY | O_CLOEXEC);
+	return ret < 0 ? -errno : ret;
+}

@@ -26,7 +26,10 @@ struct bo_driver {
 
 	/* A file of all VRAM, for mmap() (@mmapped) or for pread(); a negative errno. */
 	int (*open_vram)(int fd, bool *mmapped);
-	/* With open_vram(): the range manager's list of what is allocated, in debugfs */
+	/*
+	 * With open_vram(): the range manager's list of what is allocated, in debugfs. Without it,
+	 * all of VRAM is searched.
+	 */
 	const char *vram_allocations;
 	int (*return_to_vram)(const struct bo *bo);
 	int (*hold)(const struct bo *bo);
@@ -64,6 +67,12 @@ int bo_device_path(int fd, const char *name, char *path, size_t size);
 
 /* For reading; a file descriptor or a negative errno. */
 int bo_open_debugfs(int fd, const char *name);
+
+/*
+ * A BAR of the device for mmap(), likewise. Write-combining, as drivers map VRAM: the kernel
+ * refuses a second cache mode for the same memory.
+ */
+int bo_open_bar(int fd, int bar);
 
 /* bo_map_4k() of the first @length bytes */
 void *bo_map_start_4k(const struct bo *bo, size_t length);

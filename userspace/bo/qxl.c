@@ -81,22 +81,10 @@ static int qxl_map_offset(int fd, uint32_t handle, uint64_t *offset)
 	return ret;
 }
 
-/*
- * Write-combining, as the driver maps it: the kernel refuses a second cache mode for the
- * same memory.
- */
 static int qxl_open_vram(int fd, bool *mmapped)
 {
-	char path[128], name[32];
-	int ret;
-
-	snprintf(name, sizeof(name), "resource%d_wc", qxl_surface_bar(fd));
-	ret = bo_device_path(fd, name, path, sizeof(path));
-	if (ret)
-		return ret;
 	*mmapped = true;
-	ret = open(path, O_RDONLY | O_CLOEXEC);
-	return ret < 0 ? -errno : ret;
+	return bo_open_bar(fd, qxl_surface_bar(fd));
 }
 
 static int qxl_hold(const struct bo *bo)

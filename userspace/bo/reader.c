@@ -41,6 +41,26 @@ ssize_t bo_reader_read(struct bo_reader *reader, void *buf, size_t length, uint6
 	return done < 0 ? -errno : done;
 }
 
+/* Finds the page of VRAM that starts with @mark. */
+static int search_vram(const struct bo_driver *driver, int fd, struct bo_reader *reader,
+		       uint64_t mark)
+{
+	const uint64_t size = driver->vram_size(fd);
+	const volatile uint64_t *vram = mmap(NULL, size, PROT_READ, MAP_SHARED, reader->fd, 0);
+	int ret = -ENXIO;
+
+	if (vram == MAP_FAILED)
+		return -errno;
+	for (uint64_t at = 0; ret && at + reader->size <= size; at += BO_PTE_SIZE) {
+		if (vram[at / 8] == mark) {
+			reader->base = at;
+			ret = 0;
+		}
+	}
+	munmap((void *)vram, size);
+	return ret;
+}
+
 /* Finds the allocation that starts with @mark and has the object's size. */
 static int find_in_vram(const struct bo_driver *driver, int fd, struct bo_reader *reader,
 			uint64_t mark)
@@ -92,7 +112,8 @@ static int reader_open_vram(const struct bo *bo, struct bo_reader *reader)
 		mark = bo_pattern(getpid(), saved);
 		map[0] = mark;
 		__sync_synchronize();	/* out of the write-combining buffer */
-		ret = find_in_vram(driver, bo->fd, reader, mark);
+		ret = driver->vram_allocations ? find_in_vram(driver, bo->fd, reader, mark) :
+						 search_vram(driver, bo->fd, reader, mark);
 		map[0] = saved;
 		__sync_synchronize();
 		munmap((void *)map, BO_PTE_SIZE);

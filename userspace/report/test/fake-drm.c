@@ -179,6 +179,9 @@ static int nouveau(unsigned long request, void *arg)
 		case NOUVEAU_GETPARAM_AGP_SIZE:
 			get->value = VRAM;
 			return failure("size");
+		case NOUVEAU_GETPARAM_CHIPSET_ID:
+			get->value = 0x50;
+			return 0;
 		}
 		return refuse("another parameter");
 	case DRM_IOCTL_NOUVEAU_GEM_NEW:
