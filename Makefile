@@ -59,8 +59,8 @@ cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuser
 	$(CPPFLAGS) $(CFLAGS) $(call ask,--cflags libdrm)
 
 .PHONY: help setup $(setups) tree patches port update bundle post kernel debug-kernel base-kernel deb deb-config root \
-	shell demo baseline report bench pictures check check-arch check-configs check-deb check-igt check-pae check-static \
-	check-without expect soak soak-options upstream-baseline vmtests clients tests selftests \
+	shell demo baseline report bench pictures check check-arch check-configs check-deb check-drivers check-igt check-pae \
+	check-static check-without expect soak soak-options upstream-baseline vmtests clients tests selftests \
 	install docs clean
 
 help:
@@ -78,6 +78,7 @@ help:
 	@echo "                   PATCHES=topics: after each topic, PATCHES=each: one after each patch"
 	@echo "make check-arch    KUnit, debug_vm_pgtable and the selftests on small kernels of arm64, riscv64"
 	@echo "                   and x86_64; T=NAMES, PATCHES=topics: x86_64 after each topic"
+	@echo "make check-drivers xe, i915 and amdgpu on devices that are made up: KUnit, mock selftests"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
 	@echo "make check-deb     install Debian packages of the kernel in a Debian 13, boot it from its disk, test"
 	@echo "                   the drivers as modules, remove them; CONFIG=FILE (default: a small one), T=REGEX"
@@ -341,6 +342,10 @@ check-arch: setup-kernel tree
 		qemu-system-arm qemu-system-misc qemu-system-ppc qemu-system-x86
 	@$(if $(PATCHES),guest/tree base $(tree) $(abspath build/linux-each))
 	@guest/check-arch $(if $(PATCHES),--$(PATCHES)) $(tree) $(if $(PATCHES),build/linux-each) $(T)
+
+check-drivers: setup-kernel tree
+	@guest/setup qemu-system-x86
+	@guest/check-arch $(tree) x86_64-drivers
 
 # i386 kernel and program; the one for x86-64 has no 32-bit C library.
 check-pae: setup-kernel setup-guest tree
