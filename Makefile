@@ -60,9 +60,9 @@ cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuser
 	$(CPPFLAGS) $(CFLAGS) $(call ask,--cflags libdrm)
 
 .PHONY: help setup $(setups) tree patches port update bundle post kernel debug-kernel base-kernel deb deb-config root \
-	shell demo baseline report bench pictures check check-arch check-configs check-deb check-igt check-pae check-static \
-	bochs check-nouveau check-without expect soak soak-options upstream-baseline vmtests clients tests selftests \
-	install docs clean
+	shell demo baseline report bench pictures check check-arch check-configs check-deb check-drivers check-igt check-pae \
+	check-static bochs check-nouveau check-without expect soak soak-options upstream-baseline vmtests clients tests \
+	selftests install docs clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
@@ -79,6 +79,7 @@ help:
 	@echo "                   PATCHES=topics: after each topic, PATCHES=each: one after each patch"
 	@echo "make check-arch    KUnit, debug_vm_pgtable and the selftests on small kernels of arm64, riscv64"
 	@echo "                   and x86_64; T=NAMES, PATCHES=topics: x86_64 after each topic"
+	@echo "make check-drivers xe, i915 and amdgpu on devices that are made up: KUnit, mock selftests"
 	@echo "make check-pae     gup-fast against 32-bit page tables, in a guest of its own; DURATION=SECONDS"
 	@echo "make check-nouveau our tests on nouveau, on the GeForce that a Bochs of yours emulates; BOCHS=FILE,"
 	@echo "                   T=REGEX"
@@ -344,6 +345,10 @@ check-arch: setup-kernel tree
 		qemu-system-arm qemu-system-misc qemu-system-ppc qemu-system-x86
 	@$(if $(PATCHES),guest/tree base $(tree) $(abspath build/linux-each))
 	@guest/check-arch $(if $(PATCHES),--$(PATCHES)) $(tree) $(if $(PATCHES),build/linux-each) $(T)
+
+check-drivers: setup-kernel tree
+	@guest/setup qemu-system-x86
+	@guest/check-arch $(tree) x86_64-drivers
 
 # i386 kernel and program; the one for x86-64 has no 32-bit C library.
 check-pae: setup-kernel setup-guest tree
