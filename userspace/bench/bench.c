@@ -904,28 +904,19 @@ static void case_guest(struct area *area, struct figures *f)
 	unmap(area, addr);
 }
 
-/* Without what the thread waits for */
-static uint64_t thread_time(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
-
 static void case_guest_slot(struct area *area, struct figures *f)
 {
 	struct guest guest;
 	char *addr = open_touched_guest(&guest, area);
-	uint64_t before;
+	uint64_t start, worked;
 
 	*f = begin();
-	before = thread_time();
+	start = now_on(CLOCK_THREAD_CPUTIME_ID);
 	guest_set_slot(&guest, 1, GUEST_FREE, NULL, 0, 0);
-	before = thread_time() - before;
+	worked = now_on(CLOCK_THREAD_CPUTIME_ID) - start;
 	end(f);
-	/* KVM waits for the readers of the old slots, as long as the next timer interrupt takes. */
-	f->instructions = before;
+	/* Not counted: KVM waits for the readers of the old slots, until the next timer interrupt. */
+	f->instructions = worked;
 	guest_close(&guest);
 	unmap(area, addr);
 }

@@ -8,12 +8,17 @@
 #include <stdint.h>
 #include <time.h>
 
-static inline uint64_t now(void)
+static inline uint64_t now_on(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static inline uint64_t now(void)
+{
+	return now_on(CLOCK_MONOTONIC);
 }
 
 /*
