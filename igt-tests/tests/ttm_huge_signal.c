@@ -23,7 +23,7 @@ IGT_TEST_DESCRIPTION("Signals to a task that waits in a fault on a TTM buffer ob
 #define MS		UINT64_C(1000000)
 #define TICK		(1 * MS)
 #define LONG_WAIT	(20 * TICK)
-/* How long a wait is, and who gets a processor, depends on what else the machine does. */
+/* How long a wait is depends on what else the machine does. */
 #define ATTEMPTS	20
 
 /*
@@ -54,7 +54,10 @@ static uint64_t large_size(const struct target *target)
 	return size;
 }
 
-/* Begins to keep the object of @view locked, in another process. */
+/*
+ * Begins to keep the object of @view locked, in another process. That process is SCHED_IDLE: it
+ * keeps no processor from a task that a signal wakes.
+ */
 static void keep_busy(const struct view *view)
 {
 	*busy = (struct busy){ 0 };
@@ -64,6 +67,9 @@ static void keep_busy(const struct view *view)
 		fill(view, BO_EVERY_PAGE, 1);
 
 	igt_fork(child, 1) {
+		const struct sched_param param = { 0 };
+
+		igt_assert_eq(sched_setscheduler(0, SCHED_IDLE, &param), 0);
 		busy->begun = true;
 		if (on_vram(view->target))
 			igt_assert_eq(bo_evict(view->bo), 0);
@@ -142,6 +148,7 @@ static struct reaction measure_handlers(const struct view *view)
 		wait = last_tick - from;
 		if (wait >= LONG_WAIT && wait > longest.wait)
 			longest = (struct reaction){ wait, longest_gap };
+		usleep(100);
 	}
 	set_alarm(0, 0, SIG_IGN);
 	return longest;
@@ -158,7 +165,7 @@ static void test_handlers(const struct target *target)
 	check_reaction(target, measure_handlers, 75, "no handler ran, with a signal each ms");
 }
 
-/* Touches the object again and again, and says when it waits. */
+/* Touches the object now and then, and says when it waits. */
 static pid_t fork_toucher(const struct view *view, struct toucher *toucher)
 {
 	pid_t pid = fork();
@@ -171,6 +178,8 @@ static pid_t fork_toucher(const struct view *view, struct toucher *toucher)
 		(void)*(volatile char *)view->addr;
 		if (now_ns() - toucher->since > LONG_WAIT)
 			toucher->free = now_ns();
+		toucher->since = 0;
+		usleep(100);
 	}
 }
 
@@ -195,6 +204,9 @@ static struct reaction measure_kill(const struct view *view)
 	from = now_ns();
 	kill_child(victim);
 	late = now_ns() - from;
+	/* The process that keeps the object locked gets no processor now: the witness waits on. */
+	while (now_ns() - from < 5 * LONG_WAIT)
+		;
 	igt_waitchildren();
 	kill_child(witness);
 	if (over || busy->witness.free <= from)
