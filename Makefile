@@ -335,7 +335,7 @@ cross := gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu g
 check-configs: setup-kernel setup-root tree
 	@guest/setup $(cross)
 	@guest/tree base $(tree) $(base)
-	@$(if $(PATCHES),guest/tree base $(tree) $(abspath build/linux-each))
+	@$(if $(PATCHES),guest/tree base $(tree) build/linux-each)
 	@guest/check-configs $(if $(PATCHES),--$(PATCHES)) $(tree) $(base) $(if $(PATCHES),build/linux-each) $(T)
 
 # The C libraries are for the programs in the initrd.
@@ -343,7 +343,7 @@ check-arch: setup-kernel tree
 	@guest/setup gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu \
 		libc6-dev-arm64-cross libc6-dev-ppc64el-cross libc6-dev-riscv64-cross \
 		qemu-system-arm qemu-system-misc qemu-system-ppc qemu-system-x86
-	@$(if $(PATCHES),guest/tree base $(tree) $(abspath build/linux-each))
+	@$(if $(PATCHES),guest/tree base $(tree) build/linux-each)
 	@guest/check-arch $(if $(PATCHES),--$(PATCHES)) $(tree) $(if $(PATCHES),build/linux-each) $(T)
 
 check-drivers: setup-kernel tree
