@@ -31,6 +31,14 @@ ifneq ($(and $(other),$(only_newest)),)
 $(error RELEASE=$(RELEASE) does not go with "make $(only_newest)", which is about 7.3)
 endif
 
+# Words that some targets take
+ifneq ($(filter-out topics each,$(PATCHES)),)
+$(error PATCHES=$(PATCHES) is neither "topics" nor "each")
+endif
+ifneq ($(and $(filter shell,$(MAKECMDGOALS)),$(filter-out debug plain base,$(KERNEL))),)
+$(error KERNEL=$(KERNEL) is none of "debug", "plain" and "base")
+endif
+
 # Debian's packages, by their use: "make setup-kernel" installs those of packages-kernel.
 packages-tree := git
 packages-clients := build-essential libdrm-dev libegl-dev libgbm-dev libgles-dev pkg-config
@@ -61,8 +69,8 @@ cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuser
 
 .PHONY: help setup $(setups) tree patches port update bundle post kernel debug-kernel base-kernel deb deb-config root \
 	shell demo baseline report bench pictures check check-arch check-configs check-deb check-drivers check-igt check-pae \
-	check-static bochs check-nouveau check-without expect soak soak-options upstream-baseline vmtests clients tests \
-	selftests install docs clean
+	check-static bochs check-nouveau check-without expect regex soak soak-options upstream-baseline vmtests \
+	vmtests-options without-names clients tests selftests install docs clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
@@ -141,9 +149,7 @@ update: setup-tree
 bundle: tree
 	@guest/tree bundle $(tree) build/ttm-huge-$(RELEASE)
 
-# All of the series is applied: people are asked for by the tree's MAINTAINERS.
 post: setup-tree
-	@guest/tree apply $(tree)
 	@guest/post $(tree) "$(TOPIC)" $(V)
 
 # Up to some TOPIC there is nothing of it yet.
@@ -276,7 +282,12 @@ tests: $(igt_tests:%=build/tests/%)
 selftests: setup-kernel tree
 	@igt-tests/run/selftests $(tree) $(selftests)
 
-check: debug-kernel tests selftests $(guest)
+# A regular expression is looked at before anything is built.
+regex:
+	@echo | grep -qE -e "$$T" 2>/dev/null || [ $$? -eq 1 ] || \
+		{ echo "T='$$T' is no regular expression" >&2; exit 1; }
+
+check: regex debug-kernel tests selftests $(guest)
 	@RESULTS="$${RESULTS:-$(abspath $(results)/check)}" SELFTESTS=$(abspath $(selftests)) \
 		igt-tests/run/check $(tree)/.debug/arch/x86/boot/bzImage "$$T"
 
@@ -285,14 +296,18 @@ igt_packages := libcairo2-dev libdrm-dev libdw-dev libglib2.0-dev libkmod-dev li
 	libpciaccess-dev libpixman-1-dev libproc2-dev libudev-dev meson ninja-build zlib1g-dev
 
 check-igt:
-	@$(if $(IGT),guest/setup build-essential pkg-config $(igt_packages))
+	@igt-tests/run/check-igt --check "$(IGT)"
+	@guest/setup build-essential pkg-config $(igt_packages)
 	@igt-tests/run/check-igt "$(IGT)"
 
 # Reviewed like code: igt-tests/report/expected
 expect:
 	@igt-tests/report/summary --write results/check igt-tests/report/expected
 
-check-without: debug-kernel tests $(guest)
+without-names:
+	@igt-tests/run/check-without --check $(T)
+
+check-without: without-names debug-kernel tests $(guest)
 	@igt-tests/run/check-without $(tree) $(T)
 
 fuzz := build/fuzz/fuzz build/fuzz/mapped.so
@@ -317,7 +332,10 @@ soak: soak-options setup-kernel tree tests $(fuzz) $(guest)
 
 # All of the kernel's own tests of memory management, on both kernels, which must agree. T=CATEGORIES of
 # run_vmtests.sh, VMTESTS=SECONDS after which each is ended
-vmtests: setup-kernel tree $(guest)
+vmtests-options: tree
+	@igt-tests/run/vmtests --check $(tree) $(T)
+
+vmtests: vmtests-options setup-kernel $(guest)
 	@guest/setup libcap-dev libnuma-dev liburing-dev
 	@guest/tree base $(tree) $(base)
 	@guest/kernel $(tree) .vmtests guest/kernel.config $(series_config) guest/vmtests.config $(fragments)
@@ -360,7 +378,7 @@ BOCHS ?=
 bochs:
 	@guest/bochs --check "$(BOCHS)"
 
-check-nouveau: bochs setup-kernel setup-nouveau tree tests $(root)
+check-nouveau: regex bochs setup-kernel setup-nouveau tree tests $(root)
 	@guest/kernel $(tree) .nouveau guest/kernel.config guest/series.config guest/debug.config \
 		guest/geforce.config $(fragments)
 	@RESULTS=$(abspath $(results)/check-nouveau) igt-tests/run/check --bochs "$(BOCHS)" \
@@ -371,7 +389,7 @@ disk := build/disk.img
 $(disk): guest/mkdisk guest/mkroot guest/disk.packages guest/disk.setup | setup-root setup-disk
 	@guest/mkdisk $@
 
-check-deb: deb-config setup-kernel setup-deb setup-guest tree build/bo-map tests $(disk)
+check-deb: regex deb-config setup-kernel setup-deb setup-guest tree build/bo-map tests $(disk)
 	@guest/deb $(tree) .deb-check build/check-deb "$(or $(CONFIG),guest/deb-reduced.config)" $(fragments)
 	@igt-tests/run/check-deb build/check-deb $(disk) "$$T"
 
