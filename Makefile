@@ -21,8 +21,14 @@ guest := setup-guest $(root)
 
 # make takes a path with spaces for several, and so does the kernel's build.
 spaced := $(strip $(foreach v,CURDIR KDIR,$(if $(word 2,$($(v))),$(v))))
-ifneq ($(and $(spaced),$(filter-out build/% clean clients help install,$(MAKECMDGOALS))),)
+ifneq ($(filter-out build/% clean clients help install,$(MAKECMDGOALS)),)
+ifneq ($(spaced),)
 $(error $(foreach v,$(spaced),"$($(v))" has a space, and the build of a kernel accepts none))
+endif
+# Debian's source is unpacked into the default folder only.
+ifeq ($(or $(filter file,$(origin KDIR)),$(wildcard $(KDIR))),)
+$(error KDIR=$(KDIR) does not exist; it takes a kernel tree)
+endif
 endif
 
 # What these write down or take out is that of 7.3.
@@ -34,6 +40,9 @@ endif
 # Words that some targets take
 ifneq ($(filter-out topics each,$(PATCHES)),)
 $(error PATCHES=$(PATCHES) is neither "topics" nor "each")
+endif
+ifneq ($(and $(filter check-arch,$(MAKECMDGOALS)),$(filter each,$(PATCHES))),)
+$(error "make check-arch" takes PATCHES=topics only)
 endif
 ifneq ($(and $(filter shell,$(MAKECMDGOALS)),$(filter-out debug plain base,$(KERNEL))),)
 $(error KERNEL=$(KERNEL) is none of "debug", "plain" and "base")
@@ -69,8 +78,8 @@ cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuser
 
 .PHONY: help setup $(setups) tree patches port update bundle post kernel debug-kernel base-kernel deb deb-config root \
 	shell demo baseline report bench pictures check check-arch check-configs check-deb check-drivers check-igt check-pae \
-	check-static bochs check-nouveau check-without expect regex soak soak-options upstream-baseline vmtests \
-	vmtests-options without-names clients tests selftests install docs clean
+	check-static arch-options configs-options pae-options bochs check-nouveau check-without expect regex soak \
+	soak-options upstream-baseline vmtests vmtests-options without-options clients tests selftests install docs clean
 
 help:
 	@echo "make demo          map objects with and without huge entries, show the difference"
@@ -304,10 +313,10 @@ check-igt:
 expect:
 	@igt-tests/report/summary --write results/check igt-tests/report/expected
 
-without-names:
+without-options:
 	@igt-tests/run/check-without --check $(T)
 
-check-without: without-names debug-kernel tests $(guest)
+check-without: without-options debug-kernel tests $(guest)
 	@igt-tests/run/check-without $(tree) $(T)
 
 fuzz := build/fuzz/fuzz build/fuzz/mapped.so
@@ -350,14 +359,21 @@ upstream-baseline: base-kernel tests selftests $(guest)
 # Compilers for the other architectures; on x86-64 gcc builds i386 too.
 cross := gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu gcc-s390x-linux-gnu patchelf
 
-check-configs: setup-kernel setup-root tree
+configs-options:
+	@guest/check-configs --check $(T)
+
+check-configs: configs-options setup-kernel setup-root tree
 	@guest/setup $(cross)
 	@guest/tree base $(tree) $(base)
 	@$(if $(PATCHES),guest/tree base $(tree) build/linux-each)
 	@guest/check-configs $(if $(PATCHES),--$(PATCHES)) $(tree) $(base) $(if $(PATCHES),build/linux-each) $(T)
 
+# With topics, T has names of those, which the tree knows.
+arch-options:
+	@$(if $(PATCHES),,guest/check-arch --check $(T))
+
 # The C libraries are for the programs in the initrd.
-check-arch: setup-kernel tree
+check-arch: arch-options setup-kernel tree
 	@guest/setup gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu \
 		libc6-dev-arm64-cross libc6-dev-ppc64el-cross libc6-dev-riscv64-cross \
 		qemu-system-arm qemu-system-misc qemu-system-ppc qemu-system-x86
@@ -369,7 +385,10 @@ check-drivers: setup-kernel tree
 	@guest/check-arch $(tree) x86_64-drivers
 
 # i386 kernel and program; the one for x86-64 has no 32-bit C library.
-check-pae: setup-kernel setup-guest tree
+pae-options:
+	@igt-tests/run/check-pae --check
+
+check-pae: pae-options setup-kernel setup-guest tree
 	@guest/setup gcc-i686-linux-gnu libc6-dev-i386-cross
 	@igt-tests/run/check-pae $(tree)
 
