@@ -108,7 +108,7 @@ static void *misaligned_address(uint64_t size)
 	return (void *)(((uintptr_t)start | (BO_PMD_SIZE - 1)) + 1 + BO_PTE_SIZE);
 }
 
-#define NO_PAGE_TABLES	"cannot read the page tables, which takes root, debugfs, " \
+#define NO_PAGE_TABLES	"cannot read the page tables, which needs root, debugfs, " \
 			"CONFIG_PTDUMP_DEBUGFS and x86-64: %s"
 
 /* What --record writes, all of it at the end */
@@ -241,7 +241,7 @@ int main(int argc, char **argv)
 	if (!version)
 		die("%s is not a DRM device", argv[optind]);
 	if (!*bo_driver(fd) && placement != BO_DUMB)
-		die("%s: bo-map does not know %s; --placement=dumb may do", argv[optind],
+		die("%s: bo-map does not support %s; try --placement=dumb", argv[optind],
 		    version->name);
 	most = bo_max_size(fd, placement) >> 20;
 	if (!most || (placement == BO_VRAM && !bo_vram_size(fd)))
@@ -273,7 +273,7 @@ int main(int argc, char **argv)
 	} else if (current >= 0) {
 		err = bo_set_huge_faults(huge_faults);
 		if (err)
-			die("cannot set ttm.huge_faults, which takes root: %s", strerror(-err));
+			die("cannot set ttm.huge_faults, which needs root: %s", strerror(-err));
 	}
 
 	pthread_barrier_init(&barrier, NULL, threads);

@@ -154,12 +154,12 @@ static const struct {
 } checks[] = {
 	{ "a mapping of 4 KiB entries has the same contents", small_entries },
 	{ "a read-only mapping can be read and not written", read_only },
-	{ "munmap() of a page takes that page away and no other", unmap_page },
+	{ "munmap() of a page removes that page and no other", unmap_page },
 	{ "mprotect() of a page protects that page and no other", protect_page },
 	{ "a child after fork() sees the object, and the parent what it writes", forked },
-	{ "mremap() takes the contents along", moved },
-	{ "no reference to a page of it is to be had (vmsplice)", held },
-	{ "no private mapping of it is to be had", private },
+	{ "mremap() keeps the contents", moved },
+	{ "a reference to one of its pages is refused (vmsplice)", held },
+	{ "a private mapping is refused", private },
 };
 
 static void fill_and_check(void *subject)

@@ -365,7 +365,7 @@ static void report_card(FILE *out, const struct card *card, int most)
 	fprintf(out, "\nCard %s: %s\n", card->node, card->driver);
 	describe_card(out, card->fd);
 	if (card->placement[0] == BO_DUMB)
-		fputs("  bo-map does not know this driver: only what it shows (dumb buffers) is tried.\n",
+		fputs("  bo-map does not support this driver, and tries only dumb buffers (for a display).\n",
 		      out);
 	report_rows(out, card, most);
 	if (stopped())
@@ -431,8 +431,8 @@ static void explain(FILE *out)
 	      "  huge off, on       ttm.huge_faults is 0: entries of 4 KiB only; is 2: up to 1 GiB\n"
 	      "  PTE, PMD, PUD      entries of 4 KiB, 2 MiB, 1 GiB\n"
 	      "  faults             page faults for the first touch of all pages\n"
-	      "  KiB of tables      page tables that this took\n"
-	      "  why no larger      what kept entries from being larger, and for how many faults, if more\n"
+	      "  KiB of tables      page tables for this\n"
+	      "  why no larger      why entries are not larger, and for how many faults, if more\n"
 	      "                     than one; nothing if they are the largest that there are\n", out);
 	for (int i = 0; i < LIMITS; i++)
 		fprintf(out, "    %-16s %s\n", limit_names[i], limit_texts[i]);
@@ -448,7 +448,7 @@ static FILE *create_file(const char *path)
 		die("cannot create %s: %s", path, strerror(errno));
 	/* It is for the one who has typed "sudo". */
 	if (uid && gid && fchown(fileno(out), atoi(uid), atoi(gid)))
-		fprintf(stderr, "bo-map: %s stays root's: %s\n", path, strerror(errno));
+		fprintf(stderr, "bo-map: cannot give %s to the user of sudo: %s\n", path, strerror(errno));
 	return out;
 }
 
@@ -501,7 +501,7 @@ void report(const char *path, const char *device)
 
 	find_cards(device);
 	if (most > 0 && access(BO_HUGE_FAULTS, W_OK))
-		die("cannot set ttm.huge_faults, which takes root: %s", strerror(errno));
+		die("cannot set ttm.huge_faults, which needs root: %s", strerror(errno));
 	out = create_file(path);
 	bo_restore_huge_faults_at_exit();
 	catch_signals();
@@ -516,8 +516,8 @@ void report(const char *path, const char *device)
 
 	strftime(date, sizeof(date), "%Y-%m-%d", gmtime(&day));
 	fprintf(out, "Huge page-table entries for GPU buffer objects: a report\n\n"
-		"bo-map %s, %s. Names, addresses and serial numbers of the machine and its user are not"
-		" in it.\n", VERSION, date);
+		"bo-map %s, %s. It has no names, addresses or serial numbers of the machine and its"
+		" user.\n", VERSION, date);
 	describe_machine(out);
 	fputs("\nInstruments\n", out);
 	err = bo_levels(&day, 1, &(struct bo_levels){ 0 });
