@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# Everything that can be done here; "make help" lists it.
+# All commands of this project; "make help" lists them.
 
-# The patches are those for 7.3. Others are in releases/, and have folders of their own.
+# The patches are for 7.3. Another release has its differences in releases/, and its own folders here.
 RELEASE ?= 7.3
 other := $(filter-out 7.3,$(RELEASE))
 KDIR ?= build/linux$(addprefix -,$(other))
@@ -19,7 +19,7 @@ fragments = $(wildcard releases/$(RELEASE)/*.config) $(FRAGMENTS)
 root := build/root.img
 guest := setup-guest $(root)
 
-# make takes a path with spaces for several, and so does the kernel's build.
+# make and the kernel's build take a path with spaces for several paths.
 spaced := $(strip $(foreach v,CURDIR KDIR,$(if $(word 2,$($(v))),$(v))))
 ifneq ($(filter-out build/% clean clients help install,$(MAKECMDGOALS)),)
 ifneq ($(spaced),)
@@ -31,7 +31,7 @@ $(error KDIR=$(KDIR) does not exist; it takes a kernel tree)
 endif
 endif
 
-# What these write down or take out is that of 7.3.
+# These read or write files that are for 7.3 alone.
 only_newest := $(filter check-without docs expect pictures post report upstream-baseline,$(MAKECMDGOALS))
 ifneq ($(and $(other),$(only_newest)),)
 $(error RELEASE=$(RELEASE) does not go with "make $(only_newest)", which is about 7.3)
@@ -70,7 +70,7 @@ version := 0.1
 # CC, CFLAGS, CPPFLAGS, LDFLAGS and PKG_CONFIG are the user's, or those of a package's build.
 CFLAGS ?= -O2
 PKG_CONFIG ?= pkg-config
-# Asked when it is used: not before "setup" has installed what answers
+# Expanded on use: "setup" may have to install pkg-config and the libraries first.
 ask = $(shell $(PKG_CONFIG) $(1) 2>/dev/null)
 cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuserspace/common \
 	-Iuserspace/report \
@@ -139,7 +139,7 @@ $(setups): setup-%:
 
 setup: $(setups)
 
-# Such as mm-patches/03-memory-types; all if there is none
+# A topic, such as mm-patches/03-memory-types; none for all of them
 TOPIC ?=
 
 tree: setup-tree
@@ -151,7 +151,7 @@ patches:
 port: setup-tree
 	@guest/tree port $(tree)
 
-# A tree of one's own, or the mirror's
+# KDIR=DIR, if given, or the sources on the mirror
 update: setup-tree
 	@guest/release update $(if $(filter file,$(origin KDIR)),$(if $(filter file,$(origin RELEASE)),,$(RELEASE)),$(KDIR))
 
@@ -161,7 +161,7 @@ bundle: tree
 post: setup-tree
 	@guest/post $(tree) "$(TOPIC)" $(V)
 
-# Up to some TOPIC there is nothing of it yet.
+# A tree up to an early TOPIC does not have these options yet.
 series_config = $(if $(wildcard $(tree)/drivers/gpu/drm/vttm),guest/series.config)
 
 kernel: setup-kernel tree
@@ -188,13 +188,13 @@ root: $(root)
 $(root): guest/mkroot guest/root.packages | setup-root
 	@guest/mkroot $@ forky guest/root.packages
 
-# Of Debian 13, which is the one that has Xorg's driver for qxl
+# Debian 13 still has Xorg's driver for qxl.
 desktop := build/desktop.img
 $(desktop): guest/mkroot guest/desktop.packages | setup-root
 	@guest/mkroot $@ trixie guest/desktop.packages
 
-# The clients alone are built without installing anything, as a package's build must be. "need" says
-# what is missing.
+# A package's build must install nothing, so the clients alone are built without "setup". "need" names
+# a missing library.
 ifneq ($(filter-out build/% clean clients help install,$(MAKECMDGOALS)),)
 setup_clients := setup-clients
 endif
@@ -269,8 +269,7 @@ igt_headers := $(headers) $(wildcard igt-tests/lib/*.h igt-tests/igt/*.h)
 igt_cflags = $(cflags) -Iigt-tests/lib -Iigt-tests/igt
 libigt := build/igt/libigt.so.0
 
-# The library of the release that the guest runs. The Debian 13 of check-deb has an older libdrm-amdgpu1
-# than it wants.
+# libigt of the guest's release. It needs a newer libdrm-amdgpu1 than the Debian 13 of check-deb has.
 $(libigt): | setup-root
 	@rm -rf build/igt && mkdir -p build/igt
 	cd build/igt && ../../guest/suite forky download igt-gpu-tools libdrm-amdgpu1 && \
@@ -291,7 +290,7 @@ tests: $(igt_tests:%=build/tests/%)
 selftests: setup-kernel tree
 	@igt-tests/run/selftests $(tree) $(selftests)
 
-# A regular expression is looked at before anything is built.
+# A bad regular expression is refused before anything is built.
 regex:
 	@echo | grep -qE -e "$$T" 2>/dev/null || [ $$? -eq 1 ] || \
 		{ echo "T='$$T' is no regular expression" >&2; exit 1; }
@@ -300,7 +299,7 @@ check: regex debug-kernel tests selftests $(guest)
 	@RESULTS="$${RESULTS:-$(abspath $(results)/check)}" SELFTESTS=$(abspath $(selftests)) \
 		igt-tests/run/check $(tree)/.debug/arch/x86/boot/bzImage "$$T"
 
-# What an IGT tree is built with
+# Needed to build an IGT tree
 igt_packages := libcairo2-dev libdrm-dev libdw-dev libglib2.0-dev libkmod-dev libpci-dev \
 	libpciaccess-dev libpixman-1-dev libproc2-dev libudev-dev meson ninja-build zlib1g-dev
 
@@ -309,7 +308,7 @@ check-igt:
 	@guest/setup build-essential pkg-config $(igt_packages)
 	@igt-tests/run/check-igt "$(IGT)"
 
-# Reviewed like code: igt-tests/report/expected
+# Review the changes to igt-tests/report/expected like code.
 expect:
 	@igt-tests/report/summary --write results/check igt-tests/report/expected
 
@@ -328,8 +327,8 @@ build/fuzz/mapped.so: igt-tests/fuzz/mapped.c igt-tests/fuzz/fuzz.h $(bo) $(head
 	@mkdir -p build/fuzz
 	$(CC) $(cflags) $(LDFLAGS) -fPIC -shared -o $@ $< $(bo) $(call ask,--libs libdrm)
 
-# Seconds of stress for each of four targets, of the model for each of two, of each of three fuzzers.
-# SEED=N repeats a run of the first two. All are in the environment, as what is given to make is.
+# SOAK: seconds of stress for each of four targets; MODEL: of the model for each of two; FUZZ: of each of
+# three fuzzers. SEED=N repeats a run of stress and model. make passes all in the environment.
 soak-options:
 	@igt-tests/run/soak --check
 
@@ -339,8 +338,8 @@ soak: soak-options setup-kernel tree tests $(fuzz) $(guest)
 	@igt-tests/run/soak $(tree)/.kasan/arch/x86/boot/bzImage
 	@$(MAKE) --no-print-directory vmtests
 
-# All of the kernel's own tests of memory management, on both kernels, which must agree. T=CATEGORIES of
-# run_vmtests.sh, VMTESTS=SECONDS after which each is ended
+# All of the kernel's own tests of memory management, on both kernels, which must agree. T has categories
+# of run_vmtests.sh, VMTESTS the limit for each in seconds.
 vmtests-options: tree
 	@igt-tests/run/vmtests --check $(tree) $(T)
 
@@ -352,7 +351,7 @@ vmtests: vmtests-options setup-kernel $(guest)
 	@igt-tests/run/vmtests $(tree) $(tree)/.vmtests/arch/x86/boot/bzImage \
 		$(base)/.vmtests/arch/x86/boot/bzImage $(T)
 
-# What upstream's tests say without the series; to be written again for a new release.
+# The outcomes of upstream's tests without the series. Renew them for a new release.
 upstream-baseline: base-kernel tests selftests $(guest)
 	@RESULTS=results/upstream-baseline SELFTESTS=$(abspath $(selftests)) igt-tests/run/check --record $(base)/.plain/arch/x86/boot/bzImage
 
@@ -368,7 +367,7 @@ check-configs: configs-options setup-kernel setup-root tree
 	@$(if $(PATCHES),guest/tree base $(tree) build/linux-each)
 	@guest/check-configs $(if $(PATCHES),--$(PATCHES)) $(tree) $(base) $(if $(PATCHES),build/linux-each) $(T)
 
-# With topics, T has names of those, which the tree knows.
+# With PATCHES=topics, T has names of topics. check-arch looks these up in the tree.
 arch-options:
 	@$(if $(PATCHES),,guest/check-arch --check $(T))
 
@@ -392,7 +391,7 @@ check-pae: pae-options setup-kernel setup-guest tree
 	@guest/setup gcc-i686-linux-gnu libc6-dev-i386-cross
 	@igt-tests/run/check-pae $(tree)
 
-# Of the user, as Debian's Bochs has no GeForce. It is asked for that before anything is built.
+# The user brings the Bochs, as Debian's has no GeForce. It is tried before anything is built.
 BOCHS ?=
 bochs:
 	@guest/bochs --check "$(BOCHS)"
@@ -403,7 +402,7 @@ check-nouveau: regex bochs setup-kernel setup-nouveau tree tests $(root)
 	@RESULTS=$(abspath $(results)/check-nouveau) igt-tests/run/check --bochs "$(BOCHS)" \
 		$(tree)/.nouveau/arch/x86/boot/bzImage "$$T"
 
-# Of a Debian 13, which is not the system of the other guests
+# A Debian 13. The other guests run forky.
 disk := build/disk.img
 $(disk): guest/mkdisk guest/mkroot guest/disk.packages guest/disk.setup | setup-root setup-disk
 	@guest/mkdisk $@
@@ -431,7 +430,7 @@ demo: kernel build/bo-map $(guest) setup-figures
 	$(call map-objects,demo,$(tree))
 	@userspace/demo/demo-report $(results)/demo.csv $(results)/demo
 
-# What the switch costs when it is off: the same client on the unpatched kernel.
+# The cost of the series with the switch off: the same client on the unpatched kernel
 baseline: base-kernel build/bo-map $(guest)
 	$(call map-objects,baseline,$(base),SWITCHES=0)
 	@userspace/demo/demo-compare $(results)/baseline.csv $(results)/demo.csv
@@ -453,7 +452,7 @@ report: kernel build/bo-map $(guest)
 	@cp results/report/qemu.txt docs/reports
 	@userspace/report/reports-table docs/reports
 
-# What docs/ shows: of igt-tests/without, and from the last runs of "make demo", "make bench" and "make pictures"
+# The tables and pictures in docs/, from igt-tests/without and the last demo, bench and pictures
 docs:
 	@igt-tests/run/check-without --table docs/testing.md
 	@userspace/report/reports-table docs/reports
@@ -461,7 +460,7 @@ docs:
 	@cp results/bench.csv $(patsubst docs/%,results/%,$(wildcard docs/*.svg)) docs
 	@cp $(patsubst docs/%,results/%,$(wildcard docs/pictures/*.png)) docs/pictures
 
-# What Mesa and desktops draw through huge entries and through 4 KiB ones; scaled down for docs/pictures.
+# Mesa and desktops draw through huge entries and through 4 KiB ones; scaled down for docs/pictures
 pictures: kernel $(mesa_clients) build/tlb-model $(guest) $(desktop) setup-pictures
 	@mkdir -p results/pictures results/desktops
 	@cp $(mesa_clients) userspace/clients/drawing userspace/clients/pictures results/pictures
