@@ -338,11 +338,11 @@ soak: soak-options setup-kernel tree tests $(fuzz) $(guest)
 	@igt-tests/run/soak $(tree)/.kasan/arch/x86/boot/bzImage
 	@$(MAKE) --no-print-directory vmtests
 
-# All of the kernel's own tests of memory management, on both kernels, which must agree. T has categories
-# of run_vmtests.sh, VMTESTS the limit for each in seconds.
 vmtests-options: tree
 	@igt-tests/run/vmtests --check $(tree) $(T)
 
+# All of the kernel's own tests of memory management, on both kernels, which must agree. T has categories
+# of run_vmtests.sh, VMTESTS the limit for each in seconds.
 vmtests: vmtests-options setup-kernel $(guest)
 	@guest/setup libcap-dev libnuma-dev liburing-dev
 	@guest/tree base $(tree) $(base)
@@ -383,10 +383,10 @@ check-drivers: setup-kernel tree
 	@guest/setup qemu-system-x86
 	@guest/check-arch $(tree) x86_64-drivers
 
-# i386 kernel and program; the one for x86-64 has no 32-bit C library.
 pae-options:
 	@igt-tests/run/check-pae --check
 
+# i386 kernel and program; the one for x86-64 has no 32-bit C library.
 check-pae: pae-options setup-kernel setup-guest tree
 	@guest/setup gcc-i686-linux-gnu libc6-dev-i386-cross
 	@igt-tests/run/check-pae $(tree)
