@@ -59,7 +59,7 @@ packages-nouveau := grub-common grub-pc-bin xorriso
 packages-guest := gdb python3 qemu-system-gui qemu-system-x86
 packages-figures := gnuplot-nox
 packages-pictures := netpbm
-packages-static := gcc-aarch64-linux-gnu python3 python3-ply shellcheck
+packages-static := gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3 python3-ply shellcheck
 setups := $(patsubst packages-%,setup-%,$(filter packages-%,$(.VARIABLES)))
 
 export CCACHE_DIR ?= $(cache)/ccache
