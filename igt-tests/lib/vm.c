@@ -15,11 +15,20 @@ static struct vm vms[2];
 
 void require_kvm(void)
 {
-#ifndef __x86_64__
+#if !defined(__x86_64__) && !defined(__aarch64__)
 	igt_skip("there is no code for guests of this architecture\n");
 #endif
 	igt_require_f(guest_kvm() >= 0, "/dev/kvm: %m\n");
 	igt_require_f(!access("/sys/kernel/debug/kvm", X_OK), "no /sys/kernel/debug/kvm\n");
+}
+
+bool vm_logs_writes(void)
+{
+#ifdef __x86_64__
+	return true;
+#else
+	return false;
+#endif
 }
 
 struct vm *vm_open(void)
@@ -124,6 +133,7 @@ void vm_wait_round(const struct vm *vm)
 		usleep(1000);
 }
 
+#ifdef __x86_64__
 static uint64_t count(const struct vm *vm, const char *size)
 {
 	uint64_t entries;
@@ -139,6 +149,36 @@ struct vm_entries vm_entries(const struct vm *vm)
 {
 	return (struct vm_entries){ count(vm, "4k"), count(vm, "2m"), count(vm, "1g") };
 }
+#else
+/* arm64 lists what KVM has mapped, with the level: 3 is that of a page. */
+struct vm_entries vm_entries(const struct vm *vm)
+{
+	struct vm_entries entries = { };
+	uint64_t start, end;
+	char path[96], line[256];
+	unsigned int level;
+	FILE *list;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%d-%d/stage2_page_tables", getpid(),
+		 vm->guest.fd);
+	list = fopen(path, "re");
+	igt_assert_f(list, "%s: %m\n", path);
+	while (fgets(line, sizeof(line), list)) {
+		if (sscanf(line, "0x%" SCNx64 "-0x%" SCNx64 " %*s %u", &start, &end, &level) != 3 ||
+		    !strstr(line, " AF "))
+			continue;
+		igt_assert_f(level >= 1 && level <= 3, "level %u in %s", level, path);
+		if (level == 3)
+			entries.pte += (end - start) / BO_PTE_SIZE;
+		else if (level == 2)
+			entries.pmd += (end - start) / BO_PMD_SIZE;
+		else
+			entries.pud += (end - start) / BO_PUD_SIZE;
+	}
+	fclose(list);
+	return entries;
+}
+#endif
 
 struct vm *vm_new(void)
 {

@@ -21,6 +21,8 @@ struct vm {
 
 /* Skips where there is no KVM, or no way to count its entries. */
 void require_kvm(void);
+/* KVM logs writes to memory without struct pages. arm64 refuses such slots. */
+bool vm_logs_writes(void);
 
 /* A machine, of two at most. Those that a subtest leaves behind are for the next to close. */
 struct vm *vm_open(void);

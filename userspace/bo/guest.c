@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -14,9 +15,11 @@
 #include "bo.h"
 
 /* Places in the guest's low memory */
-#define LOW_SIZE	BO_PMD_SIZE
+#define LOW_SIZE	(UINT64_C(2) << 20)
 #define ACCESS_AT	0x1000
 #define CODE_AT		0x20000
+
+#define GIGABYTES	16	/* of guest addresses */
 
 #ifdef __x86_64__
 #include <cpuid.h>
@@ -62,7 +65,6 @@ asm("	.pushsection .rodata\n"
 extern const char guest_code[], guest_code_end[];
 
 #define TABLES_AT	0x2000	/* one of level 4, one of level 3, then those of level 2 */
-#define GIGABYTES	16
 
 static bool has_1g_entries(void)
 {
@@ -120,6 +122,107 @@ static int start_code(const struct guest *guest)
 
 	return ioctl(guest->processor, KVM_SET_REGS, &regs) ? -errno : 0;
 }
+
+/* The guest has ended when it gets to the end of its code. */
+static bool has_ended(const struct kvm_run *run)
+{
+	return run->exit_reason == KVM_EXIT_IO;
+}
+#elif defined(__aarch64__)
+/*
+ * The registers are those that the C function of the same meaning would have: x0 is the address,
+ * x1 how many words are left, x2 the stride, x3 the value, x5 the word that was read.
+ */
+asm("	.pushsection .rodata\n"
+    "	.balign	4\n"
+    "guest_code:\n"
+    "	mov	x9, #0x1000\n"			/* ACCESS_AT */
+    "	ldp	x0, x1, [x9]\n"		/* first, count */
+    "	ldp	x2, x3, [x9, #16]\n"		/* stride, value */
+    "	ldr	w4, [x9, #32]\n"		/* write */
+    "	cbnz	w4, 2f\n"
+    "1:	ldr	x5, [x0]\n"
+    "	cmp	x5, x3\n"
+    "	b.ne	3f\n"
+    "	add	x0, x0, x2\n"
+    "	add	x3, x3, #1\n"
+    "	sub	x1, x1, #1\n"
+    "	cbnz	x1, 1b\n"
+    "	b	3f\n"
+    "2:	str	x3, [x0]\n"
+    "	add	x0, x0, x2\n"
+    "	add	x3, x3, #1\n"
+    "	sub	x1, x1, #1\n"
+    "	cbnz	x1, 2b\n"
+    "3:	dsb	sy\n"
+    "	stp	x1, x5, [x9, #40]\n"		/* left, found */
+    "	ldr	x6, [x9, #56]\n"		/* rounds */
+    "	add	x6, x6, #1\n"
+    "	str	x6, [x9, #56]\n"
+    "	cbnz	x1, 4f\n"
+    "	ldr	w6, [x9, #36]\n"		/* again */
+    "	cbnz	w6, guest_code\n"
+    "4:	mov	x10, #0x40000000\n"		/* END_AT */
+    "	str	w6, [x10]\n"
+    "	b	4b\n"
+    "guest_code_end:\n"
+    "	.popsection\n");
+
+extern const char guest_code[], guest_code_end[];
+
+#define TABLE_AT	0x2000
+#define END_AT		0x40000000	/* No memory: a write there ends the guest. */
+
+/* Addresses are what they are in the guest's memory, which is cacheable for the guest. */
+static void fill_page_tables(char *low)
+{
+	uint64_t *table = (uint64_t *)(low + TABLE_AT);
+
+	for (uint64_t i = 0; i < GIGABYTES; i++)
+		table[i] = i << 30 | 1 << 10 | 3 << 8 | 1;	/* accessed, inner shareable, leaf */
+}
+
+static int set_register(const struct guest *guest, uint64_t id, uint64_t value)
+{
+	struct kvm_one_reg reg = { .id = id, .addr = (uintptr_t)&value };
+
+	return ioctl(guest->processor, KVM_SET_ONE_REG, &reg) ? -errno : 0;
+}
+
+static int set_up_processor(const struct guest *guest)
+{
+	const struct {
+		uint64_t id, value;
+	} registers[] = {
+		{ ARM64_SYS_REG(3, 0, 10, 2, 0), 0xff },	/* MAIR_EL1: write-back */
+		/* TCR_EL1: 34 bits, walks as memory is, pages of 4 KiB, no TTBR1, 40 bits out */
+		{ ARM64_SYS_REG(3, 0, 2, 0, 2),
+		  (64 - 34) | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23 | UINT64_C(2) << 32 },
+		{ ARM64_SYS_REG(3, 0, 2, 0, 0), TABLE_AT },	/* TTBR0_EL1 */
+		/* SCTLR_EL1: the bits that are 1, instruction and data cache, MMU */
+		{ ARM64_SYS_REG(3, 0, 1, 0, 0), 0x30d00800 | 1 << 12 | 1 << 2 | 1 },
+	};
+	struct kvm_vcpu_init init;
+	int ret = 0;
+
+	if (ioctl(guest->fd, KVM_ARM_PREFERRED_TARGET, &init) ||
+	    ioctl(guest->processor, KVM_ARM_VCPU_INIT, &init))
+		return -errno;
+	for (size_t i = 0; !ret && i < sizeof(registers) / sizeof(registers[0]); i++)
+		ret = set_register(guest, registers[i].id, registers[i].value);
+	return ret;
+}
+
+static int start_code(const struct guest *guest)
+{
+	return set_register(guest, KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE |
+			    KVM_REG_ARM_CORE_REG(regs.pc), CODE_AT);
+}
+
+static bool has_ended(const struct kvm_run *run)
+{
+	return run->exit_reason == KVM_EXIT_MMIO && run->mmio.phys_addr == END_AT;
+}
 #else
 static const char guest_code[1], *const guest_code_end = guest_code;
 
@@ -139,7 +242,13 @@ static int start_code(const struct guest *guest)
 	(void)guest;
 	return -ENOSYS;
 }
-#endif /* __x86_64__ */
+
+static bool has_ended(const struct kvm_run *run)
+{
+	(void)run;
+	return false;
+}
+#endif
 
 int guest_kvm(void)
 {
@@ -222,6 +331,7 @@ int guest_set_slot(const struct guest *guest, unsigned int slot, uint64_t addres
 int guest_run(const struct guest *guest)
 {
 	int ret = start_code(guest);
+	bool ended;
 
 	if (ret)
 		return ret;
@@ -230,16 +340,13 @@ int guest_run(const struct guest *guest)
 	} while (ret == -EINTR || ret == -EAGAIN);
 	if (ret)
 		return ret;
-	switch (guest->run->exit_reason) {
-	case KVM_EXIT_IO:
-		return 0;
-	case KVM_EXIT_MMIO:
+	ended = has_ended(guest->run);
+	if (guest->run->exit_reason == KVM_EXIT_MMIO) {
 		/* Else the next run would end this access. */
 		guest->run->immediate_exit = 1;
 		ioctl(guest->processor, KVM_RUN, 0);
 		guest->run->immediate_exit = 0;
-		return -ENXIO;
-	default:
-		return -EPROTO;
+		return ended ? 0 : -ENXIO;
 	}
+	return ended ? 0 : -EPROTO;
 }
