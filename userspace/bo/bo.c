@@ -213,7 +213,7 @@ int bo_where(const struct bo *bo, enum bo_placement *where)
 		return ret;
 	if (!levels.mapped)
 		return -EFAULT;
-	*where = strcmp(levels.cache, "WB") ? BO_VRAM : BO_SYSTEM;
+	*where = strcmp(levels.cache, BO_CACHED) ? BO_VRAM : BO_SYSTEM;
 	return 0;
 }
 

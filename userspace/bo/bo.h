@@ -19,9 +19,23 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#define BO_PTE_SIZE	(UINT64_C(1) << 12)
-#define BO_PMD_SIZE	(UINT64_C(1) << 21)
-#define BO_PUD_SIZE	(UINT64_C(1) << 30)
+/*
+ * The kernel's page size, which arm64 can choose: -DBO_PAGE_SHIFT=16 is for pages of 64 KiB. Then PMD
+ * entries map 512 MiB. bo_wrong_page_size() tells of a program that was built for another kernel.
+ */
+#ifndef BO_PAGE_SHIFT
+#define BO_PAGE_SHIFT	12
+#endif
+/* A page table is a page of entries of 8 bytes. */
+#define BO_TABLE_SHIFT	(BO_PAGE_SHIFT - 3)
+#define BO_ENTRIES	(1 << BO_TABLE_SHIFT)
+
+#define BO_PTE_SIZE	(UINT64_C(1) << BO_PAGE_SHIFT)
+#define BO_PMD_SIZE	(BO_PTE_SIZE << BO_TABLE_SHIFT)
+#define BO_PUD_SIZE	(BO_PMD_SIZE << BO_TABLE_SHIFT)
+
+/* Page size of the kernel if it is not BO_PTE_SIZE, else 0. */
+uint64_t bo_wrong_page_size(void);
 
 enum bo_placement {
 	BO_VRAM,	/* device memory, mapped through a PCI BAR */
@@ -168,7 +182,8 @@ int bo_hold(const struct bo *bo);
  */
 #define BO_EVERY_WORD	UINT64_C(8)
 #define BO_EVERY_PAGE	(BO_PTE_SIZE - 8)	/* at a different place in each page */
-#define BO_EVERY_BLOCK	(BO_EVERY_PAGE * 511)	/* at a different place in each 2 MiB */
+/* At a different place in each block that a PMD entry maps */
+#define BO_EVERY_BLOCK	(BO_EVERY_PAGE * (BO_ENTRIES - 1))
 
 uint64_t bo_pattern(uint64_t seed, uint64_t offset);
 void bo_fill(void *map, uint64_t first, uint64_t length, uint64_t step, uint64_t seed);
@@ -188,12 +203,31 @@ enum bo_level {
 /* "none", "pte", "pmd", "pud". */
 const char *bo_level_name(enum bo_level level);
 
+/*
+ * The kernel's listing of the page tables of the process that reads it, and its words for memory types.
+ * That of arm64 is not in Linux 7.3; the series adds it.
+ */
+#ifdef __aarch64__
+#define BO_PAGE_TABLES		"/sys/kernel/debug/current_user_page_tables"
+#define BO_CACHED		"MEM/NORMAL"
+#define BO_WRITE_COMBINED	"MEM/NORMAL-NC"
+#define BO_UNCACHED		"DEVICE/nGnRnE"
+#else
+#define BO_PAGE_TABLES		"/sys/kernel/debug/page_tables/current_kernel"
+#define BO_CACHED		"WB"
+#define BO_WRITE_COMBINED	"PWT"
+#define BO_UNCACHED		"PCD"
+#endif
+
+/* Whether the kernel maps memory of processes by PUD entries here: on x86, if the CPU has them. */
+bool bo_has_pud_entries(void);
+
 /* A stretch of addresses that the page tables map alike. */
 struct bo_extent {
 	uintptr_t start, end;
 	enum bo_level level;
-	bool writable;
-	char cache[16];		/* "WB", or ptdump's words: "PWT" (write-combining), "PCD" */
+	bool writable;		/* the CPU lets the process write, if need be after it has set the dirty bit */
+	char cache[20];		/* BO_CACHED, or what else ptdump says */
 };
 
 /*
@@ -212,7 +246,7 @@ struct bo_levels {
 	uint64_t pud;
 	uint64_t writable;	/* bytes of the range with a writable entry */
 	uint64_t mapped;	/* bytes of the range with any entry */
-	char cache[16];		/* as in struct bo_extent; "mixed"; "" if none */
+	char cache[20];		/* as in struct bo_extent; "mixed"; "" if none */
 };
 
 /* Entries per level in [addr, addr + length). */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/param.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "bo.h"
 #include "ptdump.h"
@@ -16,6 +17,36 @@ const char *bo_level_name(enum bo_level level)
 {
 	return level_info[level].name;
 }
+
+uint64_t bo_wrong_page_size(void)
+{
+	uint64_t size = sysconf(_SC_PAGESIZE);
+
+	return size == BO_PTE_SIZE ? 0 : size;
+}
+
+#ifdef __x86_64__
+bool bo_has_pud_entries(void)
+{
+	static int known = -1;
+	char line[4096];
+	FILE *f;
+
+	if (known >= 0)
+		return known;
+	f = fopen("/proc/cpuinfo", "re");
+	for (known = 0; f && !known && fgets(line, sizeof(line), f);)
+		known = !strncmp(line, "flags", 5) && strstr(line, " pdpe1gb");
+	if (f)
+		fclose(f);
+	return known;
+}
+#else
+bool bo_has_pud_entries(void)
+{
+	return false;
+}
+#endif
 
 static bool same_kind(const struct bo_extent *a, const struct bo_extent *b)
 {
@@ -62,7 +93,9 @@ int bo_extents(const void *addr, size_t length, struct bo_extent **extents, size
 	 * The kernel walks everything before the first byte comes out, a few times over
 	 * until its buffer fits; leaving early saves only the copying.
 	 */
-	f = fopen("/sys/kernel/debug/page_tables/current_kernel", "re");
+	if (bo_wrong_page_size())
+		return -ENOEXEC;
+	f = fopen(BO_PAGE_TABLES, "re");
 	if (!f)
 		return -errno;
 	setvbuf(f, NULL, _IOFBF, 1 << 16);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's listing of page tables (/sys/kernel/debug/page_tables) as x86 prints it: of
- * the running process (page-tables.c) or from a file (tlb-model.c).
+ * The kernel's listing of page tables as x86 and arm64 print it: of the running process
+ * (page-tables.c) or from a file (tlb-model.c).
  */
 #ifndef PTDUMP_H
 #define PTDUMP_H
@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "bo.h"
 
@@ -23,14 +24,16 @@ static const struct {
 };
 
 /*
- * One line of ptdump, for example
+ * One line of ptdump, for example on x86 and, in one line, on arm64
  * 0x00007f0000000000-0x00007f0010000000         256M USR RW PWT     PSE         NX pmd
- * What is not present has only the level.
+ * 0x0000ffff80000000-0x0000ffff90000000         256M PMD   USR ro DBM NX SHD AF NG
+ *						     BLK UXN    MEM/NORMAL-NC
+ * What is not present has only the level. On arm64 it may also have an F, and bits without a meaning.
  */
 static inline bool parse_extent(char *line, struct bo_extent *extent)
 {
 	enum bo_level level = BO_NONE;
-	bool present = false;
+	bool present = false, invalid = false;
 	char *word, *save;
 
 	*extent = (struct bo_extent){ 0 };
@@ -42,23 +45,37 @@ static inline bool parse_extent(char *line, struct bo_extent *extent)
 	while ((word = strtok_r(NULL, " \n", &save))) {
 		if (!strcmp(word, "RW") || !strcmp(word, "ro")) {
 			present = true;
-			extent->writable = word[0] == 'R';
+			extent->writable |= word[0] == 'R';
+		} else if (!strcmp(word, "DBM")) {
+			extent->writable = true;	/* "ro" as long as it is clean */
+		} else if (!strcmp(word, "F")) {
+			invalid = true;
+		} else if (!strncmp(word, "MEM/", 4) || !strncmp(word, "DEVICE/", 7)) {
+			if (strlen(word) >= sizeof(extent->cache))
+				return false;
+			strcpy(extent->cache, word);
 		} else if (!strcmp(word, "PWT") || !strcmp(word, "PCD") || !strcmp(word, "PAT")) {
-			if (strstr(extent->cache, word))
-				return false;	/* twice; nor is there room */
+			/* Twice; nor is there room. */
+			if (strstr(extent->cache, word) ||
+			    strlen(extent->cache) + strlen(word) + 1 >= sizeof(extent->cache))
+				return false;
 			if (extent->cache[0])
 				strcat(extent->cache, "+");
 			strcat(extent->cache, word);
 		}
 		for (enum bo_level l = BO_PTE; l <= BO_PUD; l++) {
-			if (!strcmp(word, level_info[l].name))
+			if (!strcasecmp(word, level_info[l].name))
 				level = l;
 		}
 	}
-	if (present)
+	if (invalid) {
+		extent->writable = false;
+		extent->cache[0] = '\0';
+	} else if (present) {
 		extent->level = level;
-	if (present && !extent->cache[0])
-		strcpy(extent->cache, "WB");
+		if (!extent->cache[0])
+			strcpy(extent->cache, "WB");
+	}
 	return true;
 }
 
