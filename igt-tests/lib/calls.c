@@ -17,6 +17,7 @@
 #include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
 
+#include "bo.h"
 #include "igt.h"
 #include "kernel.h"
 
@@ -39,7 +40,7 @@
 #define PR_SET_VMA_ANON_NAME	0
 #endif
 
-#define PAGE	4096
+#define PAGE	BO_PTE_SIZE
 
 static int error_of(long ret)
 {

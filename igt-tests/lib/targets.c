@@ -122,7 +122,9 @@ void ttm_huge_init(void)
 
 	igt_require_f(value >= 0, "this kernel has no %s: huge entries for TTM are not in it\n",
 		      BO_HUGE_FAULTS);
-	igt_require_f(!access("/sys/kernel/debug/page_tables/current_kernel", R_OK),
+	igt_assert_f(!bo_wrong_page_size(), "built for pages of %" PRIu64 " KiB, not of %" PRIu64
+		     " KiB\n", BO_PTE_SIZE / KiB, bo_wrong_page_size() / KiB);
+	igt_require_f(!access(BO_PAGE_TABLES, R_OK),
 		      "no ptdump: CONFIG_PTDUMP_DEBUGFS, debugfs mounted, and root are needed\n");
 	find_targets();
 	igt_require_f(target_count, "no card with a driver that this project knows\n");
@@ -302,32 +304,21 @@ const struct bo *target_new_bo(const struct target *target, uint64_t size)
 	return target_keep_bo(&bo);
 }
 
-bool has_1g_entries(void)
+void require_pud_entries(void)
 {
-	static int known = -1;
-	char line[4096];
-	FILE *f;
-
-	if (known >= 0)
-		return known;
-	f = fopen("/proc/cpuinfo", "re");
-	igt_assert(f);
-	for (known = 0; !known && fgets(line, sizeof(line), f);)
-		known = !strncmp(line, "flags", 5) && strstr(line, " pdpe1gb");
-	fclose(f);
-	return known;
-}
-
-void require_1g_entries(void)
-{
-	igt_require_f(has_1g_entries(), "the CPU has no entries of 1 GiB\n");
+#ifdef __x86_64__
+	igt_require_f(bo_has_pud_entries(), "the CPU has no entries of 1 GiB\n");
+#else
+	igt_require_f(bo_has_pud_entries(),
+		      "Linux has no PUD entries for processes on this architecture\n");
+#endif
 }
 
 uint64_t size_of_all_levels(const struct target *target)
 {
 	uint64_t small = 2 * BO_PMD_SIZE + BO_PTE_SIZE, large = BO_PUD_SIZE + small;
 
-	if (has_1g_entries() && on_vram(target) && large <= bo_max_size(target->fd, BO_VRAM) &&
+	if (bo_has_pud_entries() && on_vram(target) && large <= bo_max_size(target->fd, BO_VRAM) &&
 	    large <= bo_vram_size(target->fd) / 2)
 		return large;
 	return small;

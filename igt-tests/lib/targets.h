@@ -65,9 +65,8 @@ struct bo target_bo(const struct target *target, uint64_t size);
 const struct bo *target_new_bo(const struct target *target, uint64_t size);
 /* An object that the caller has made, for as long. */
 const struct bo *target_keep_bo(const struct bo *bo);
-/* Whether the CPU has entries of 1 GiB; the requirement skips where it has none. */
-bool has_1g_entries(void);
-void require_1g_entries(void);
+/* Skips unless bo_has_pud_entries(). */
+void require_pud_entries(void);
 
 /* A size whose mapping has entries of every level that the target has room for. */
 uint64_t size_of_all_levels(const struct target *target);

@@ -69,7 +69,7 @@ struct view map_at(const struct target *target, const struct bo *bo, uint64_t al
 
 uint64_t wanted_alignment(uint64_t length)
 {
-	if (length >= BO_PUD_SIZE && has_1g_entries())
+	if (length >= BO_PUD_SIZE && bo_has_pud_entries())
 		return BO_PUD_SIZE;
 	return length >= BO_PMD_SIZE ? BO_PMD_SIZE : BO_PTE_SIZE;
 }
@@ -192,7 +192,7 @@ enum bo_level expected_level(const struct view *view, uint64_t offset, int huge_
 	for (size_t i = 0; i < ARRAY_SIZE(huge); i++) {
 		uintptr_t block = at & ~(huge[i].size - 1);
 
-		if (huge[i].level == BO_PUD && (huge_faults < HUGE_PUD || !has_1g_entries()))
+		if (huge[i].level == BO_PUD && (huge_faults < HUGE_PUD || !bo_has_pud_entries()))
 			continue;
 		if (huge[i].level == BO_PMD && huge_faults < HUGE_PMD)
 			continue;
@@ -322,7 +322,7 @@ void assert_entry_counts(const struct view *view, uint64_t pud, uint64_t pmd, ui
 {
 	struct bo_levels found = levels_of(view);
 
-	if (!has_1g_entries()) {
+	if (!bo_has_pud_entries()) {
 		pmd += pud * (BO_PUD_SIZE / BO_PMD_SIZE);
 		pud = 0;
 	}

@@ -93,7 +93,7 @@ static enum bo_level level_at(uintptr_t addr, uintptr_t end, uint64_t offset, ui
 {
 	enum bo_level level = BO_PTE + huge_faults;
 
-	if (level == BO_PUD && !has_1g_entries())
+	if (level == BO_PUD && !bo_has_pud_entries())
 		level = BO_PMD;
 	while (level > BO_PTE &&
 	       ((addr | offset) % entry_sizes[level] || addr + entry_sizes[level] > end ||

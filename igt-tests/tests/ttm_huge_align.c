@@ -273,6 +273,12 @@ static void *compat_mmap(size_t length, int prot, int flags, int fd, uint64_t of
 	return MAP_FAILED;
 }
 
+#ifdef __x86_64__
+#define NO_COMPAT	"no 32-bit system calls: CONFIG_IA32_EMULATION is needed"
+#else
+#define NO_COMPAT	"only x86 has 32-bit system calls in a 64-bit process"
+#endif
+
 static bool has_compat(void)
 {
 #ifdef __x86_64__
@@ -338,8 +344,7 @@ static void test_below(const struct target *target, const void *member)
 	if (limit->map == mmap_32bit)
 		require_map_32bit();
 	else
-		igt_require_f(has_compat(),
-			      "no 32-bit system calls: CONFIG_IA32_EMULATION is needed\n");
+		igt_require_f(has_compat(), "%s\n", NO_COMPAT);
 	for (size_t i = 0; i < ARRAY_SIZE(low_sizes); i++) {
 		const struct bo *bo = empty_bo(target, low_sizes[i]);
 		/* The kernel starts up to 32 MiB above the lowest address, at random. */

@@ -354,7 +354,7 @@ static void test_above_pud(const struct target *target)
 	const uint64_t pud = 1 * GiB, rest = 2 * MiB + 4 * KiB;
 	struct view small = new_4k(target, pud + rest), small_tail = sub_view(&small, pud, rest);
 
-	require_1g_entries();
+	require_pud_entries();
 	for (int tail_first = 0; tail_first <= 1; tail_first++) {
 		struct view view, tail;
 
@@ -425,7 +425,7 @@ static void test_below_pud(const struct target *target)
 	struct view view = map_at(target, bo, BO_PUD_SIZE, BO_PUD_SIZE - pud);
 	struct view small = map_4k(target, bo), below;
 
-	require_1g_entries();
+	require_pud_entries();
 	fill(&small, BO_EVERY_BLOCK, 1);
 	below = sub_view(&small, pud - 8 * BO_PTE_SIZE, 8 * BO_PTE_SIZE);
 	fill(&below, BO_EVERY_PAGE, 1);
@@ -533,9 +533,9 @@ static void test_racing_faults(const struct target *target)
 			struct view slot = sub_view(&view, o, BO_PMD_SIZE);
 			struct bo_levels found = levels_of(&slot);
 
-			view_assert_at(&slot, o, found.pte == (found.pmd == 1 ? 0 : 512),
+			view_assert_at(&slot, o, found.pte == (found.pmd == 1 ? 0 : BO_ENTRIES),
 				       "found %" PRIu64 " pmd and %" PRIu64
-				       " pte, expected 1 pmd or 512 pte", found.pmd, found.pte);
+				       " pte, expected 1 pmd or %d pte", found.pmd, found.pte, BO_ENTRIES);
 		}
 		unmap(&view);
 	}

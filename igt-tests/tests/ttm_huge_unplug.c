@@ -41,8 +41,8 @@ static void assert_dummy(const struct view *view)
 	igt_assert_eq_u64(words[(view->length - BO_PTE_SIZE) / 8], SEED);
 	assert_no_huge(view);
 	levels = levels_of(view);
-	view_assert(view, !strcmp(levels.cache, "WB"),
-		    "mapped as %s after the device is gone, expected WB", levels.cache);
+	view_assert(view, !strcmp(levels.cache, BO_CACHED),
+		    "mapped as %s after the device is gone, expected %s", levels.cache, BO_CACHED);
 }
 
 /**

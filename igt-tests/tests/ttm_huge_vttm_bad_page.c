@@ -32,7 +32,7 @@ static struct bad_page new_object(const struct target *target, const void *membe
 
 	require_room(target, size);
 	if (size >= BO_PUD_SIZE)
-		require_1g_entries();
+		require_pud_entries();
 	bad.view = vttm_new_view(target, .size = size, .domains = VRAM | SYSTEM, .flags = UNCLEARED,
 				 .layout = DRM_VTTM_LAYOUT_CONTIGUOUS);
 	bad.place = vram_address(target, bad.view.bo, NULL);
@@ -90,7 +90,7 @@ static void assert_all_but_page(const struct bad_page *bad)
 	assert_contents(&right, view_step(view), 1);
 	touch(&left, false);
 	touch(&right, false);
-	assert_entry_counts(view, 0, view->length / BO_PMD_SIZE - 1, 511);
+	assert_entry_counts(view, 0, view->length / BO_PMD_SIZE - 1, BO_ENTRIES - 1);
 }
 
 /**
@@ -195,7 +195,7 @@ static void test_guest_unmap(const struct target *target, const void *member)
 	igt_assert_eq(vm_access(vm, vm_range(GUEST_FREE, BAD, 1)), 0);
 	igt_assert_eq(vm_access(vm, vm_range(GUEST_FREE + after, bad.view.length - after,
 					     1 + after / VM_STEP)), 0);
-	vm_assert_entries(&bad.view, vm, 0, bad.view.length / BO_PMD_SIZE - 1, 511);
+	vm_assert_entries(&bad.view, vm, 0, bad.view.length / BO_PMD_SIZE - 1, BO_ENTRIES - 1);
 
 	mend_page(&bad.device, bad.place + BAD);
 	move_to(&bad.view, SYSTEM);

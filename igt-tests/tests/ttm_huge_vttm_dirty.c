@@ -298,7 +298,7 @@ static void test_while_starting(const struct target *target, const void *member)
 
 	require_room(target, size->size);
 	if (size->level == BO_PUD)
-		require_1g_entries();
+		require_pud_entries();
 	view = vttm_new_view(target, .size = size->size, .domains = VRAM);
 	writable = sub_view(&view, 0, view.length / 2);
 	/* It cannot write, so nobody looks at its entries. */

@@ -172,21 +172,21 @@ static const struct cache_mode {
 	uint32_t domain;
 	enum drm_vttm_caching caching;
 } cache_modes[] = {
-	{ "vram", "PWT", VRAM, DRM_VTTM_CACHED },
-	{ "tiny", "PCD", TINY, DRM_VTTM_CACHED },
-	{ "gtt-cached", "WB", GTT, DRM_VTTM_CACHED },
-	{ "gtt-wc", "PWT", GTT, DRM_VTTM_WRITE_COMBINED },
-	{ "gtt-uc", "PCD", GTT, DRM_VTTM_UNCACHED },
-	{ "system-cached", "WB", SYSTEM, DRM_VTTM_CACHED },
-	{ "system-wc", "PWT", SYSTEM, DRM_VTTM_WRITE_COMBINED },
-	{ "system-uc", "PCD", SYSTEM, DRM_VTTM_UNCACHED },
+	{ "vram", BO_WRITE_COMBINED, VRAM, DRM_VTTM_CACHED },
+	{ "tiny", BO_UNCACHED, TINY, DRM_VTTM_CACHED },
+	{ "gtt-cached", BO_CACHED, GTT, DRM_VTTM_CACHED },
+	{ "gtt-wc", BO_WRITE_COMBINED, GTT, DRM_VTTM_WRITE_COMBINED },
+	{ "gtt-uc", BO_UNCACHED, GTT, DRM_VTTM_UNCACHED },
+	{ "system-cached", BO_CACHED, SYSTEM, DRM_VTTM_CACHED },
+	{ "system-wc", BO_WRITE_COMBINED, SYSTEM, DRM_VTTM_WRITE_COMBINED },
+	{ "system-uc", BO_UNCACHED, SYSTEM, DRM_VTTM_UNCACHED },
 };
 
 static void test_caching(const struct target *target, const void *member)
 {
 	const struct cache_mode *mode = member;
 	const char *cache = mode->domain & (VRAM | TINY) && vttm_has_struct_pages() ?
-		"PCD" : mode->cache;
+		BO_UNCACHED : mode->cache;
 	uint64_t size = mode->domain == VRAM ? size_of_all_levels(target) : 4 * MiB + 4 * KiB;
 	struct bo bo = vttm_bo(target, .size = size, .domains = mode->domain,
 			       .caching = mode->caching, .flags = UNCLEARED);
