@@ -256,6 +256,8 @@ void require_room(const struct target *target, uint64_t size)
 	uint64_t largest = bo_max_size(target->fd, target->placement);
 	uint64_t vram = bo_vram_size(target->fd);
 
+	target_require(target, size % BO_PTE_SIZE == 0, "%" PRIu64 " KiB are no pages of %" PRIu64
+		       " KiB", size / KiB, BO_PTE_SIZE / KiB);
 	target_require(target, size <= largest,
 		       "objects have at most %" PRIu64 " KiB, wanted %" PRIu64 " KiB",
 		       largest / KiB, size / KiB);
@@ -302,6 +304,12 @@ const struct bo *target_new_bo(const struct target *target, uint64_t size)
 	struct bo bo = target_bo(target, size);
 
 	return target_keep_bo(&bo);
+}
+
+void require_4k_pages(void)
+{
+	igt_require_f(BO_PTE_SIZE == 4 * KiB, "for pages of 4 KiB, the kernel has pages of %" PRIu64
+		      " KiB\n", BO_PTE_SIZE / KiB);
 }
 
 void require_pud_entries(void)

@@ -65,6 +65,8 @@ struct bo target_bo(const struct target *target, uint64_t size);
 const struct bo *target_new_bo(const struct target *target, uint64_t size);
 /* An object that the caller has made, for as long. */
 const struct bo *target_keep_bo(const struct bo *bo);
+/* Skips where the kernel's pages are larger. */
+void require_4k_pages(void);
 /* Skips unless bo_has_pud_entries(). */
 void require_pud_entries(void);
 

@@ -68,7 +68,7 @@ bool is_congruent(const struct view *view, uint64_t alignment);
  * 2 MiB and one page of each 2 MiB between. Writing leaves a 1 in the first byte of each.
  */
 void touch(const struct view *view, bool write);
-#define LARGE_VIEW	(32 * MiB)
+#define LARGE_VIEW	(16 * BO_PMD_SIZE)
 
 /*
  * The level that maps byte @offset of the object, once all of the view was touched with the

@@ -156,7 +156,8 @@ void check_mremap(struct view *view, int huge_faults, struct part part, uint64_t
 	struct view moved;
 
 	prepare(view, &p, huge_faults);
-	moved = move_view(&p.part, free_address(part.length, GiB, (uintptr_t)p.part.addr + skew));
+	moved = move_view(&p.part, free_address(part.length, BO_PUD_SIZE,
+						(uintptr_t)p.part.addr + skew));
 
 	assert_access(&p.part, false, false);
 	check_rest(&moved, huge_faults);

@@ -197,6 +197,7 @@ int igt_main()
 		struct pci_address device = pci_memory(bar.size);
 		char path[96];
 
+		require_4k_pages();
 		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource2", device.name);
 		bar_address = pci_memory_address(&device);
 		bar.fd = open(path, O_RDWR | O_SYNC | O_CLOEXEC);

@@ -108,7 +108,7 @@ static void test_evict(const struct target *target)
 	struct turns turns;
 
 	require_small_vram(target, 256 * MiB);
-	view = new_filled(target, 8 * MiB + 8 * KiB, 1);
+	view = new_filled(target, 4 * BO_PMD_SIZE + 2 * BO_PTE_SIZE, 1);
 
 	in_child(&turns) {
 		assert_levels(&view, HUGE_PUD);
@@ -147,7 +147,7 @@ static void test_evict(const struct target *target)
 static void test_private(const struct target *target)
 {
 	static const int prots[] = { PROT_READ | PROT_WRITE, PROT_READ, PROT_NONE };
-	static const uint64_t private_sizes[] = { 4 * KiB, 4 * MiB };
+	static const uint64_t private_sizes[] = { BO_PTE_SIZE, 2 * BO_PMD_SIZE };
 
 	for (size_t i = 0; i < ARRAY_SIZE(private_sizes); i++) {
 		const struct bo *bo = target_new_bo(target, private_sizes[i]);
@@ -202,7 +202,7 @@ static int check_in_child(const struct view *view)
  */
 static void test_while_faulting(const struct target *target)
 {
-	struct view view = new_view(target, 8 * MiB + 4 * KiB);
+	struct view view = new_view(target, 4 * BO_PMD_SIZE + BO_PTE_SIZE);
 	struct faulter faulters[3], *f;
 	int status = 0;
 

@@ -19,12 +19,21 @@
 
 IGT_TEST_DESCRIPTION("Huge page-table entries for mappings of TTM buffer objects");
 
+/* The names are those with pages of 4 KiB. With others, it is the same number of entries. */
 static const struct named_size sizes[] = {
-	{ "4k", 4 * KiB }, { "2m-minus-4k", 2 * MiB - 4 * KiB }, { "2m", 2 * MiB },
-	{ "2m-plus-4k", 2 * MiB + 4 * KiB }, { "4m-minus-4k", 4 * MiB - 4 * KiB },
-	{ "4m", 4 * MiB }, { "4m-plus-4k", 4 * MiB + 4 * KiB }, { "32m", 32 * MiB },
-	{ "1g-minus-2m", GiB - 2 * MiB }, { "1g-minus-4k", GiB - 4 * KiB },
-	{ "1g", GiB }, { "1g-plus-4k", GiB + 4 * KiB }, { "1g-plus-2m", GiB + 2 * MiB },
+	{ "4k", BO_PTE_SIZE },
+	{ "2m-minus-4k", BO_PMD_SIZE - BO_PTE_SIZE },
+	{ "2m", BO_PMD_SIZE },
+	{ "2m-plus-4k", BO_PMD_SIZE + BO_PTE_SIZE },
+	{ "4m-minus-4k", 2 * BO_PMD_SIZE - BO_PTE_SIZE },
+	{ "4m", 2 * BO_PMD_SIZE },
+	{ "4m-plus-4k", 2 * BO_PMD_SIZE + BO_PTE_SIZE },
+	{ "32m", 16 * BO_PMD_SIZE },
+	{ "1g-minus-2m", BO_PUD_SIZE - BO_PMD_SIZE },
+	{ "1g-minus-4k", BO_PUD_SIZE - BO_PTE_SIZE },
+	{ "1g", BO_PUD_SIZE },
+	{ "1g-plus-4k", BO_PUD_SIZE + BO_PTE_SIZE },
+	{ "1g-plus-2m", BO_PUD_SIZE + BO_PMD_SIZE },
 };
 
 /* 1 GiB is a boundary in VRAM only, and slow to fill elsewhere. */
@@ -36,7 +45,7 @@ static bool is_worthwhile(const struct target *target, const void *member)
 /* What is written through one mapping is seen through the other, and by the driver. */
 static void check_both(const struct view *from, const struct view *to, uint64_t seed)
 {
-	uint64_t size = from->length, last = size < 4 * MiB ? size : 4 * MiB;
+	uint64_t size = from->length, last = size < 2 * BO_PMD_SIZE ? size : 2 * BO_PMD_SIZE;
 	struct view from_end = sub_view(from, size - last, last);
 	struct view to_end = sub_view(to, size - last, last);
 	/* Every byte where that is quick; every page of the end, whose entries are smaller. */
@@ -116,7 +125,7 @@ static void test_fault_count(const struct target *target)
  */
 static void test_fault_count_system(const struct target *target)
 {
-	struct view view = new_view(target, GiB);
+	struct view view = new_view(target, BO_PUD_SIZE);
 	uint64_t faults = faults_of_touching(&view, true);
 
 	target_require(target, !levels_of(&view).pte, "some of it is in pieces of less than 2 MiB");
@@ -139,7 +148,7 @@ static void assert_faults(const struct view *view, const char *why, uint64_t pag
  */
 static void test_fault_count_4k(const struct target *target)
 {
-	struct view view = new_view(target, 8 * MiB);
+	struct view view = new_view(target, 4 * BO_PMD_SIZE);
 
 	target_require(target, on_vram(target), "is in pieces");
 	set_huge_faults(HUGE_NONE);
@@ -220,7 +229,7 @@ static void test_switch_invalid(void)
  */
 static void test_nohugepage(const struct target *target)
 {
-	struct view view = new_4k(target, 8 * MiB), half;
+	struct view view = new_4k(target, 4 * BO_PMD_SIZE), half;
 
 	touch_levels(&view, true, HUGE_NONE);
 	unmap(&view);
@@ -300,8 +309,8 @@ static void test_read_only(const struct target *target)
  */
 static void test_beside_huge(const struct target *target)
 {
-	const uint64_t middle = 4 * MiB, end = 8 * MiB;
-	struct view small = new_4k(target, 12 * MiB);
+	const uint64_t middle = 2 * BO_PMD_SIZE, end = 4 * BO_PMD_SIZE;
+	struct view small = new_4k(target, 6 * BO_PMD_SIZE);
 	int tried = 0;
 
 	/* Next to nothing, and next to a few 4 KiB entries that are there before the huge one */
@@ -317,8 +326,8 @@ static void test_beside_huge(const struct target *target)
 		fill(&small, BO_EVERY_PAGE, 1);
 		if (table_first) {
 			set_huge_faults(HUGE_NONE);
-			(void)*(volatile char *)(view.addr + middle - 2 * MiB);
-			(void)*(volatile char *)(view.addr + end + 1 * MiB);
+			(void)*(volatile char *)(view.addr + middle - BO_PMD_SIZE);
+			(void)*(volatile char *)(view.addr + end + BO_PMD_SIZE / 2);
 		}
 		set_huge_faults(HUGE_PUD);
 		touch(&block, false);
@@ -351,7 +360,7 @@ static void test_beside_huge(const struct target *target)
  */
 static void test_above_pud(const struct target *target)
 {
-	const uint64_t pud = 1 * GiB, rest = 2 * MiB + 4 * KiB;
+	const uint64_t pud = BO_PUD_SIZE, rest = BO_PMD_SIZE + BO_PTE_SIZE;
 	struct view small = new_4k(target, pud + rest), small_tail = sub_view(&small, pud, rest);
 
 	require_pud_entries();
@@ -391,6 +400,7 @@ static const struct bo *straddling_bo(const struct target *target, uint64_t *pud
 	const struct bo *bo;
 	uint64_t base;
 
+	require_pud_entries();
 	/*
 	 * Leaves free [600 MiB, 2 GiB), just as much as it needs, and what is above
 	 * 2 GiB + 2 MiB without a block of 1 GiB: there is no room at any multiple of that.
@@ -425,7 +435,6 @@ static void test_below_pud(const struct target *target)
 	struct view view = map_at(target, bo, BO_PUD_SIZE, BO_PUD_SIZE - pud);
 	struct view small = map_4k(target, bo), below;
 
-	require_pud_entries();
 	fill(&small, BO_EVERY_BLOCK, 1);
 	below = sub_view(&small, pud - 8 * BO_PTE_SIZE, 8 * BO_PTE_SIZE);
 	fill(&below, BO_EVERY_PAGE, 1);
@@ -505,7 +514,7 @@ static void start_touchers(struct toucher *t, const struct view *view, int seed,
  */
 static void test_racing_faults(const struct target *target)
 {
-	struct view small = new_4k(target, 8 * MiB);
+	struct view small = new_4k(target, 4 * BO_PMD_SIZE);
 	struct toucher touchers[THREADS];
 
 	/* What touch_some() looks at: the first word of each page */
@@ -555,7 +564,7 @@ static void test_reserved_faults(const struct target *target)
 	char page[BO_PTE_SIZE];
 
 	/* Not the whole of a large object: most of it is never written here. */
-	small = sub_view(&small, 0, 4 * MiB);
+	small = sub_view(&small, 0, 2 * BO_PMD_SIZE);
 	fill(&small, BO_PTE_SIZE, 1);
 
 	start_touchers(touchers, &small, 1, 100);

@@ -217,7 +217,10 @@ static void assert_agree(bool write)
  */
 static void test_agree(const struct target *target)
 {
-	uint64_t sizes[] = { 4 * KiB, 2 * MiB - 4 * KiB, 32 * MiB, size_of_all_levels(target) };
+	uint64_t sizes[] = {
+		BO_PTE_SIZE, BO_PMD_SIZE - BO_PTE_SIZE, 16 * BO_PMD_SIZE,
+		size_of_all_levels(target),
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		struct bo bo = target_bo(target, sizes[i]);
@@ -273,7 +276,7 @@ static struct view map_one_piece(const struct target *target, uint64_t size, uin
 
 static bool has_1g(const struct target *target)
 {
-	return size_of_all_levels(target) > GiB;
+	return size_of_all_levels(target) > BO_PUD_SIZE;
 }
 
 static bool is_vttm_1g(const struct target *target)
@@ -300,23 +303,23 @@ static bool is_vttm_1g(const struct target *target)
  */
 static void test_none(const struct target *target)
 {
-	assert_limit(new_view(target, size_of_all_levels(target)), 512 * MiB, BO_PUD, "none");
+	assert_limit(new_view(target, size_of_all_levels(target)), BO_PUD_SIZE / 2, BO_PUD, "none");
 }
 
 static void test_switch(const struct target *target)
 {
-	struct view view = new_view(target, 8 * MiB);
+	struct view view = new_view(target, 4 * BO_PMD_SIZE);
 
 	set_huge_faults(HUGE_NONE);
-	assert_limit(view, 4 * MiB, BO_PTE, "switch");
+	assert_limit(view, 2 * BO_PMD_SIZE, BO_PTE, "switch");
 	set_huge_faults(HUGE_PMD);
 	view = map_whole(target, view.bo, PROT_READ | PROT_WRITE);
-	assert_limit(view, 4 * MiB, BO_PMD, "switch");
+	assert_limit(view, 2 * BO_PMD_SIZE, BO_PMD, "switch");
 }
 
 static void test_nohugepage(const struct target *target)
 {
-	assert_limit(new_4k(target, 8 * MiB), 4 * MiB, BO_PTE, "nohugepage");
+	assert_limit(new_4k(target, 4 * BO_PMD_SIZE), 2 * BO_PMD_SIZE, BO_PTE, "nohugepage");
 }
 
 static void test_vma(const struct target *target)
@@ -324,27 +327,28 @@ static void test_vma(const struct target *target)
 	struct view view;
 
 	/* Objects that are smaller than the next entry */
-	assert_limit(new_view(target, 2 * MiB - 4 * KiB), 1 * MiB, BO_PTE, "vma");
-	view = new_view(target, 8 * MiB);
-	assert_limit(view, 4 * MiB, BO_PMD, "vma");
+	assert_limit(new_view(target, BO_PMD_SIZE - BO_PTE_SIZE), BO_PMD_SIZE / 2, BO_PTE, "vma");
+	view = new_view(target, 4 * BO_PMD_SIZE);
+	assert_limit(view, 2 * BO_PMD_SIZE, BO_PMD, "vma");
 
 	/* Part of a mapping */
 	view = map_whole(target, view.bo, PROT_READ | PROT_WRITE);
 	igt_assert_eq(munmap(view.addr, BO_PTE_SIZE), 0);
-	assert_limit(sub_view(&view, BO_PTE_SIZE, view.length - BO_PTE_SIZE), MiB, BO_PTE, "vma");
+	assert_limit(sub_view(&view, BO_PTE_SIZE, view.length - BO_PTE_SIZE),
+		     BO_PMD_SIZE / 2, BO_PTE, "vma");
 }
 
 static void test_alignment(const struct target *target)
 {
-	assert_limit(map_one_piece(target, 8 * MiB, BO_PMD_SIZE, BO_PTE_SIZE), 4 * MiB, BO_PTE,
-		     "alignment");
+	assert_limit(map_one_piece(target, 4 * BO_PMD_SIZE, BO_PMD_SIZE, BO_PTE_SIZE),
+		     2 * BO_PMD_SIZE, BO_PTE, "alignment");
 }
 
 static void test_alignment_1g(const struct target *target)
 {
 	/* What is aligned to 1 GiB begins 2 MiB into the object, and ends before it does. */
 	assert_limit(map_one_piece(target, size_of_all_levels(target), BO_PUD_SIZE,
-				   BO_PUD_SIZE - BO_PMD_SIZE), 512 * MiB, BO_PMD, "alignment");
+				   BO_PUD_SIZE - BO_PMD_SIZE), BO_PUD_SIZE / 2, BO_PMD, "alignment");
 }
 
 static void test_occupied(const struct target *target)
@@ -355,7 +359,7 @@ static void test_occupied(const struct target *target)
 	set_huge_faults(HUGE_NONE);
 	assert_limit(view, 0, BO_PTE, "switch");
 	set_huge_faults(HUGE_PUD);
-	assert_limit(view, 512 * MiB, BO_PMD, "occupied");
+	assert_limit(view, BO_PUD_SIZE / 2, BO_PMD, "occupied");
 }
 
 /* In pieces of @alignment bytes */
@@ -368,20 +372,20 @@ static void check_run(const struct target *target, uint64_t size, uint64_t align
 
 static void test_run(const struct target *target)
 {
-	check_run(target, 4 * MiB, 64 * KiB, BO_PTE);
+	check_run(target, 2 * BO_PMD_SIZE, 16 * BO_PTE_SIZE, BO_PTE);
 }
 
 static void test_run_1g(const struct target *target)
 {
-	check_run(target, 1 * GiB, 2 * MiB, BO_PMD);
+	check_run(target, BO_PUD_SIZE, BO_PMD_SIZE, BO_PMD);
 }
 
 static void test_driver(const struct target *target)
 {
-	struct view view = vttm_new_view(target, UNCLEARED_VRAM, .size = 4 * MiB);
+	struct view view = vttm_new_view(target, UNCLEARED_VRAM, .size = 2 * BO_PMD_SIZE);
 
 	igt_assert_eq(vttm_dirty(view.bo, DRM_VTTM_DIRTY_START, NULL), 0);
-	assert_limit(view, 2 * MiB, BO_PTE, "driver");
+	assert_limit(view, BO_PMD_SIZE, BO_PTE, "driver");
 }
 
 /* Reads a byte while the first @times allocations fail, which raises the signal @expected. */
@@ -411,12 +415,12 @@ static void read_failing(const struct view *view, const char *times, int expecte
  */
 static void test_errors_table(const struct target *target)
 {
-	struct view view = new_view(target, 4 * MiB);
+	struct view view = new_view(target, 2 * BO_PMD_SIZE);
 
 	/* Its memory is there already, and so are the page tables above the one in question. */
 	touch(&view, false);
 	unmap(&view);
-	view = map_at(target, view.bo, BO_PUD_SIZE, 512 * MiB);
+	view = map_at(target, view.bo, BO_PUD_SIZE, BO_PUD_SIZE / 2);
 
 	set_huge_faults(HUGE_NONE);
 	read_failing(&view, "8", 0);
@@ -433,7 +437,8 @@ static void test_errors_table(const struct target *target)
  */
 static void test_errors_object(const struct target *target)
 {
-	struct view view = map_at(target, target_new_bo(target, 64 * KiB), BO_PMD_SIZE, 1 * MiB);
+	struct view view = map_at(target, target_new_bo(target, 16 * BO_PTE_SIZE), BO_PMD_SIZE,
+				  BO_PMD_SIZE / 2);
 
 	/* A driver may give an object its memory when it makes it. */
 	swap_out_all();

@@ -111,6 +111,8 @@ static void check_faults(const struct target *target, const struct level *level,
 	pthread_t thread;
 	bool good = false;
 
+	if (level->huge_faults == HUGE_PUD)
+		require_pud_entries();
 	for (int i = 0; i < objects; i++)
 		bos[i] = target_new_bo(target, level->size);
 	set_huge_faults(level->huge_faults);

@@ -59,6 +59,7 @@ static void test_move_1g(const struct target *target)
 {
 	struct view view;
 
+	require_pud_entries();
 	target_require(target, size_of_all_levels(target) > GiB, "no room");
 	require_room_outside(target, 1 * GiB);
 	view = vttm_new_view(target, .size = GiB, .domains = VRAM | SYSTEM, .flags = UNCLEARED);

@@ -565,8 +565,10 @@ int igt_main()
 	static const struct target target = { .name = "vfio-bar", .placement = BO_VRAM };
 	const struct vma_op *op;
 
-	igt_fixture()
+	igt_fixture() {
+		require_4k_pages();
 		open_bar();
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(cuts); i++) {
 		for_each_vma_op(op) {
 			igt_subtest_f("%s-%s", op->name, cuts[i].name) {
