@@ -6,6 +6,11 @@ RELEASE ?= 7.3
 other := $(filter-out 7.3,$(RELEASE))
 KDIR ?= build/linux$(addprefix -,$(other))
 export RELEASE
+# The architecture of kernel, guest and tests, and the page size of arm64. kbuild has a variable ARCH, too,
+# so this one is neither taken from the environment nor put there.
+ARCH := x86_64
+PAGES ?= 4k
+unexport ARCH
 export JOBS ?= $(shell nproc)
 # More kernel configuration fragments
 FRAGMENTS ?=
@@ -13,11 +18,19 @@ FRAGMENTS ?=
 cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ttm-huge
 tree := $(abspath $(KDIR))
 base := $(abspath build/linux-base$(addprefix -,$(other)))
-results := results$(addprefix /,$(other))
-selftests := build/selftests$(addprefix -,$(other))
-fragments = $(wildcard releases/$(RELEASE)/*.config) $(FRAGMENTS)
-root := build/root.img
+# arm64, arm64-64k, or nothing for x86-64
+foreign := $(if $(filter arm64,$(ARCH)),arm64$(filter-out -4k,-$(PAGES)))
+out := build$(if $(foreign),/arm64)
+results := results$(addprefix /,$(other))$(addprefix /,$(foreign))
+selftests := $(out)/selftests$(addprefix -,$(other))
+fragments = $(if $(filter arm64-64k,$(foreign)),guest/64k.config) \
+	$(wildcard releases/$(RELEASE)/*.config) $(FRAGMENTS)
+root := build/root$(if $(foreign),-arm64).img
 guest := setup-guest $(root)
+# What kbuild has to know; $(call image,FOLDER): the kernel in a folder
+kbuild := $(if $(foreign),ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- IMAGE=Image)
+flavour := $(addprefix -,$(foreign))
+image = $(1)$(flavour)/arch/$(if $(foreign),arm64/boot/Image,x86/boot/bzImage)
 
 # make and the kernel's build take a path with spaces for several paths.
 spaced := $(strip $(foreach v,CURDIR KDIR,$(if $(word 2,$($(v))),$(v))))
@@ -35,6 +48,19 @@ endif
 only_newest := $(filter check-without docs expect pictures post report upstream-baseline,$(MAKECMDGOALS))
 ifneq ($(and $(other),$(only_newest)),)
 $(error RELEASE=$(RELEASE) does not go with "make $(only_newest)", which is about 7.3)
+endif
+
+# Other targets are about x86-64, or build for several architectures.
+only_x86 := $(filter-out build/% check clean clients %kernel demo expect help root selftests setup% shell tests \
+	tree,$(MAKECMDGOALS))
+ifneq ($(filter-out x86_64 arm64,$(ARCH)),)
+$(error ARCH=$(ARCH) is neither "x86_64" nor "arm64")
+endif
+ifneq ($(filter-out $(if $(foreign),4k 64k,4k),$(PAGES)),)
+$(error PAGES=$(PAGES) is $(if $(foreign),neither "4k" nor "64k",not "4k", the pages of ARCH=x86_64))
+endif
+ifneq ($(and $(foreign),$(only_x86)),)
+$(error ARCH=$(ARCH) does not go with "make $(only_x86)")
 endif
 
 # Words that some targets take
@@ -60,6 +86,11 @@ packages-guest := gdb python3 qemu-system-gui qemu-system-x86
 packages-figures := gnuplot-nox
 packages-pictures := netpbm
 packages-static := gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3 python3-ply shellcheck
+ifdef foreign
+packages-clients := gcc-aarch64-linux-gnu libc6-dev-arm64-cross pkg-config
+packages-kernel += gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+packages-guest := gdb python3 qemu-system-arm
+endif
 setups := $(patsubst packages-%,setup-%,$(filter packages-%,$(.VARIABLES)))
 
 export CCACHE_DIR ?= $(cache)/ccache
@@ -70,6 +101,17 @@ version := 0.1
 # CC, CFLAGS, CPPFLAGS, LDFLAGS and PKG_CONFIG are the user's, or those of a package's build.
 CFLAGS ?= -O2
 PKG_CONFIG ?= pkg-config
+libdrm :=
+link :=
+ifdef foreign
+CC := aarch64-linux-gnu-gcc
+AR := aarch64-linux-gnu-ar
+# libdrm of the guest's release, which needs a newer C library than the compiler has
+libdrm := $(out)/libdrm/usr/lib/aarch64-linux-gnu/pkgconfig/libdrm.pc
+PKG_CONFIG := PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_SYSROOT_DIR=$(out)/libdrm \
+	PKG_CONFIG_LIBDIR=$(dir $(libdrm)) pkg-config
+link := -Wl,--allow-shlib-undefined
+endif
 # Expanded on use: "setup" may have to install pkg-config and the libraries first.
 ask = $(shell $(PKG_CONFIG) $(1) 2>/dev/null)
 cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuserspace/common \
@@ -132,6 +174,8 @@ help:
 	@echo "                   $(cache)"
 	@echo "KDIR=DIR uses a kernel tree of your own instead of $(KDIR)."
 	@echo "FRAGMENTS=FILES adds options to the kernel's configuration."
+	@echo "ARCH=arm64 selects the arm64 guest, in QEMU, for check, demo, shell, expect and their parts;"
+	@echo "                   PAGES=64k: with pages of 64 KiB"
 	@echo "RELEASE=7.2 selects the series for Linux 7.2, with tree, patches, kernel, check, demo, bench, ..."
 
 $(setups): setup-%:
@@ -163,18 +207,21 @@ post: setup-tree
 
 # A tree up to an early TOPIC does not have these options yet.
 series_config = $(if $(wildcard $(tree)/drivers/gpu/drm/vttm),guest/series.config)
+# For the benchmark, which is about x86-64
+peers := $(if $(foreign),,guest/peers.config)
 
 kernel: setup-kernel tree
-	@guest/kernel $(tree) .plain guest/kernel.config guest/peers.config guest/kvm.config \
+	@$(kbuild) guest/kernel $(tree) .plain$(flavour) guest/kernel.config $(peers) guest/kvm.config \
 		$(series_config) $(fragments)
 
 debug-kernel: setup-kernel tree
-	@guest/kernel $(tree) .debug guest/kernel.config guest/series.config guest/debug.config \
-		guest/kvm.config guest/calls.config $(fragments)
+	@$(kbuild) guest/kernel $(tree) .debug$(flavour) guest/kernel.config guest/series.config \
+		guest/debug.config guest/kvm.config guest/calls.config $(fragments)
 
 base-kernel: setup-kernel tree
 	@guest/tree base $(tree) $(base)
-	@guest/kernel $(base) .plain guest/kernel.config guest/peers.config guest/kvm.config $(fragments)
+	@$(kbuild) guest/kernel $(base) .plain$(flavour) guest/kernel.config $(peers) guest/kvm.config \
+		$(fragments)
 
 # A configuration instead of that of Debian's kernel
 CONFIG ?=
@@ -185,8 +232,11 @@ deb: deb-config setup-kernel setup-deb tree
 	@guest/deb $(tree) .deb build/deb "$(CONFIG)" $(fragments)
 
 root: $(root)
-$(root): guest/mkroot guest/root.packages | setup-root
+build/root.img: guest/mkroot guest/root.packages | setup-root
 	@guest/mkroot $@ forky guest/root.packages
+
+build/root-arm64.img: guest/mkroot guest/root-arm64.packages | setup-root
+	@guest/mkroot --arch arm64 $@ forky guest/root-arm64.packages
 
 # Debian 13 still has Xorg's driver for qxl.
 desktop := build/desktop.img
@@ -202,19 +252,24 @@ need = @$(PKG_CONFIG) --print-errors --exists $(1) || \
 	{ echo "$@ needs $(1); on Debian, 'make setup-clients' installs it" >&2; exit 1; }
 
 # The library that creates and maps objects; position-independent for the libraries of clients/
-bo := build/libbo.a
-bo_objects := $(patsubst userspace/bo/%.c,build/obj/bo/%.o,$(wildcard userspace/bo/*.c))
-report_objects := $(patsubst userspace/report/%.c,build/obj/report/%.o,$(wildcard userspace/report/*.c))
+bo := $(out)/libbo.a
+bo_objects := $(patsubst userspace/bo/%.c,$(out)/obj/bo/%.o,$(wildcard userspace/bo/*.c))
+report_objects := $(patsubst userspace/report/%.c,$(out)/obj/report/%.o,$(wildcard userspace/report/*.c))
 headers := $(wildcard userspace/bo/*.h userspace/common/*.h userspace/report/*.h)
 
-$(bo_objects): build/obj/bo/%.o: userspace/bo/%.c $(headers) | $(setup_clients)
+build/arm64/libdrm/%: | setup-root
+	@rm -rf build/arm64/libdrm && mkdir -p build/arm64/libdrm
+	cd build/arm64/libdrm && ../../../guest/suite forky:arm64 download libdrm2 libdrm-dev && \
+		for deb in *.deb; do dpkg-deb -x $$deb . || exit; done
+
+$(bo_objects): $(out)/obj/bo/%.o: userspace/bo/%.c $(headers) | $(setup_clients) $(libdrm)
 	$(call need,libdrm)
-	@mkdir -p build/obj/bo
+	@mkdir -p $(@D)
 	$(CC) $(cflags) -fPIC -c -o $@ $<
 
-$(report_objects): build/obj/report/%.o: userspace/report/%.c $(headers) | $(setup_clients)
+$(report_objects): $(out)/obj/report/%.o: userspace/report/%.c $(headers) | $(setup_clients) $(libdrm)
 	$(call need,libdrm)
-	@mkdir -p build/obj/report
+	@mkdir -p $(@D)
 	$(CC) $(cflags) -c -o $@ $<
 
 $(bo): $(bo_objects)
@@ -223,13 +278,13 @@ $(bo): $(bo_objects)
 
 libs := libdrm
 build/gbm-render: libs += gbm egl glesv2
-build/bo-map: $(report_objects)
+$(out)/bo-map: $(report_objects)
 
 vpath %.c userspace/clients userspace/bench userspace/tlb-model
 
-build/bo-map build/bench build/gbm-render build/scanout build/tlb-model: build/%: %.c $(bo) $(headers)
+$(addprefix $(out)/,bo-map bench gbm-render scanout tlb-model): $(out)/%: %.c $(bo) $(headers)
 	$(call need,$(libs))
-	$(CC) $(cflags) $(LDFLAGS) -pthread -o $@ $(filter %.c %.o,$^) $(bo) \
+	$(CC) $(cflags) $(LDFLAGS) $(link) -pthread -o $@ $(filter %.c %.o,$^) $(bo) \
 		$(call ask,--cflags --libs $(libs)) -lm
 
 build/drm-levels.so build/drm-record.so: build/%.so: %.c $(bo) $(headers)
@@ -237,7 +292,7 @@ build/drm-levels.so build/drm-record.so: build/%.so: %.c $(bo) $(headers)
 
 mesa_clients := build/gbm-render build/scanout build/drm-levels.so build/drm-record.so
 
-clients: build/bo-map build/bench build/tlb-model $(mesa_clients)
+clients: $(out)/bo-map $(if $(foreign),,build/bench build/tlb-model $(mesa_clients))
 
 # ---- for a machine with a GPU ----
 
@@ -264,31 +319,36 @@ install: $(programs:%=build/%)
 # ---- igt-tests ----
 
 igt_tests := $(basename $(notdir $(wildcard igt-tests/tests/*.c)))
-igt_lib := $(patsubst igt-tests/lib/%.c,build/obj/igt/%.o,$(wildcard igt-tests/lib/*.c))
+igt_lib := $(patsubst igt-tests/lib/%.c,$(out)/obj/igt/%.o,$(wildcard igt-tests/lib/*.c))
 igt_headers := $(headers) $(wildcard igt-tests/lib/*.h igt-tests/igt/*.h)
 igt_cflags = $(cflags) -Iigt-tests/lib -Iigt-tests/igt
-libigt := build/igt/libigt.so.0
+libigt := $(if $(foreign),$(out)/obj/igt/igt.o,build/igt/libigt.so.0)
 
 # libigt of the guest's release. It needs a newer libdrm-amdgpu1 than the Debian 13 of check-deb has.
-$(libigt): | setup-root
+build/igt/libigt.so.0: | setup-root
 	@rm -rf build/igt && mkdir -p build/igt
 	cd build/igt && ../../guest/suite forky download igt-gpu-tools libdrm-amdgpu1 && \
 		for deb in *.deb; do dpkg-deb -x $$deb . || exit; done && cp usr/lib/*/libigt.so.0 .
 
-$(igt_lib): build/obj/igt/%.o: igt-tests/lib/%.c $(igt_headers) | $(setup_clients)
-	@mkdir -p build/obj/igt
+# Debian has no libigt for arm64.
+build/arm64/obj/igt/igt.o: igt-tests/igt/igt.c $(igt_headers) | $(setup_clients) $(libdrm)
+	@mkdir -p $(@D)
 	$(CC) $(igt_cflags) -c -o $@ $<
 
-$(igt_tests:%=build/tests/%): build/tests/%: igt-tests/tests/%.c $(igt_lib) $(igt_headers) $(bo) $(libigt)
-	@mkdir -p build/tests
+$(igt_lib): $(out)/obj/igt/%.o: igt-tests/lib/%.c $(igt_headers) | $(setup_clients) $(libdrm)
+	@mkdir -p $(@D)
+	$(CC) $(igt_cflags) -c -o $@ $<
+
+$(igt_tests:%=$(out)/tests/%): $(out)/tests/%: igt-tests/tests/%.c $(igt_lib) $(igt_headers) $(bo) $(libigt)
+	@mkdir -p $(@D)
 	$(CC) $(igt_cflags) $(LDFLAGS) -pthread -o $@ $< $(igt_lib) $(bo) $(libigt) \
 		-Wl,--allow-shlib-undefined $(call ask,--libs libdrm)
 
-tests: $(igt_tests:%=build/tests/%)
+tests: $(igt_tests:%=$(out)/tests/%)
 
 # The kernel's own tests of memory management, from the tree
 selftests: setup-kernel tree
-	@igt-tests/run/selftests $(tree) $(selftests)
+	@$(kbuild) igt-tests/run/selftests $(tree) $(selftests)
 
 # A bad regular expression is refused before anything is built.
 regex:
@@ -297,7 +357,7 @@ regex:
 
 check: regex debug-kernel tests selftests $(guest)
 	@RESULTS="$${RESULTS:-$(abspath $(results)/check)}" SELFTESTS=$(abspath $(selftests)) \
-		igt-tests/run/check $(tree)/.debug/arch/x86/boot/bzImage "$$T"
+		igt-tests/run/check $(addprefix --foreign ,$(foreign)) $(call image,$(tree)/.debug) "$$T"
 
 # Needed to build an IGT tree
 igt_packages := libcairo2-dev libdrm-dev libdw-dev libglib2.0-dev libkmod-dev libpci-dev \
@@ -310,7 +370,8 @@ check-igt:
 
 # Review the changes to igt-tests/report/expected like code.
 expect:
-	@igt-tests/report/summary --write results/check igt-tests/report/expected
+	@mkdir -p igt-tests/report/expected/$(foreign)
+	@igt-tests/report/summary --write $(results)/check igt-tests/report/expected/$(foreign)
 
 without-options:
 	@igt-tests/run/check-without --check $(T)
@@ -419,14 +480,14 @@ check-static: setup-static tree build/tlb-model
 
 # $(call map-objects,NAME,TREE,VARIABLES): the client's figures on a tree's kernel, in NAME.csv
 define map-objects
-@mkdir -p $(results)/$(1) && cp build/bo-map userspace/demo/demo $(results)/$(1)
+@mkdir -p $(results)/$(1) && cp $(out)/bo-map userspace/demo/demo $(results)/$(1)
 @echo "mapping objects in the guest, about two minutes"
-@guest/run --follow --icount --vttm --mem 3072 --kernel $(2)/.plain/arch/x86/boot/bzImage \
+@guest/run --arch $(ARCH) --follow --icount --vttm --mem 3072 --kernel $(call image,$(2)/.plain) \
 	--share $(results)/$(1) -- env $(3) ./demo
 @mv $(results)/$(1)/output $(results)/$(1).csv
 endef
 
-demo: kernel build/bo-map $(guest) setup-figures
+demo: kernel $(out)/bo-map $(guest) setup-figures
 	$(call map-objects,demo,$(tree))
 	@userspace/demo/demo-report $(results)/demo.csv $(results)/demo
 
@@ -480,9 +541,9 @@ pictures: kernel $(mesa_clients) build/tlb-model $(guest) $(desktop) setup-pictu
 KERNEL ?= plain
 shell: $(if $(filter base,$(KERNEL)),base-kernel,$(if $(filter debug,$(KERNEL)),debug-kernel,kernel)) \
 		clients tests $(guest)
-	@mkdir -p results/shell && cp build/bo-map build/tests/* results/shell
-	@guest/run --mem 3072 --vfio --vttm --share results/shell --kernel \
-		$(if $(filter base,$(KERNEL)),$(base)/.plain,$(tree)/.$(KERNEL))/arch/x86/boot/bzImage
+	@mkdir -p $(results)/shell && cp $(out)/bo-map $(out)/tests/* $(results)/shell
+	@guest/run --arch $(ARCH) --mem 3072 --vfio --vttm --share $(results)/shell --kernel \
+		$(call image,$(if $(filter base,$(KERNEL)),$(base)/.plain,$(tree)/.$(KERNEL)))
 
 clean:
 	rm -rf build results
