@@ -21,6 +21,13 @@
 
 #define GIGABYTES	16	/* of guest addresses */
 
+/*
+ * The code of the guest. Hidden symbols are not looked up in the GOT, in which arm64's linker has one
+ * entry for both, as they are not global.
+ */
+extern const char guest_code[] __attribute__((visibility("hidden")));
+extern const char guest_code_end[] __attribute__((visibility("hidden")));
+
 #ifdef __x86_64__
 #include <cpuid.h>
 
@@ -62,7 +69,6 @@ asm("	.pushsection .rodata\n"
     "guest_code_end:\n"
     "	.popsection\n");
 
-extern const char guest_code[], guest_code_end[];
 
 #define TABLES_AT	0x2000	/* one of level 4, one of level 3, then those of level 2 */
 
@@ -168,7 +174,6 @@ asm("	.pushsection .rodata\n"
     "guest_code_end:\n"
     "	.popsection\n");
 
-extern const char guest_code[], guest_code_end[];
 
 #define TABLE_AT	0x2000
 #define END_AT		0x40000000	/* No memory: a write there ends the guest. */
@@ -224,7 +229,8 @@ static bool has_ended(const struct kvm_run *run)
 	return run->exit_reason == KVM_EXIT_MMIO && run->mmio.phys_addr == END_AT;
 }
 #else
-static const char guest_code[1], *const guest_code_end = guest_code;
+asm("guest_code:\n"
+    "guest_code_end:\n");
 
 static void fill_page_tables(char *low)
 {
