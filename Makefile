@@ -20,7 +20,7 @@ tree := $(abspath $(KDIR))
 base := $(abspath build/linux-base$(addprefix -,$(other)))
 # arm64, arm64-64k, or nothing for x86-64
 foreign := $(if $(filter arm64,$(ARCH)),arm64$(filter-out -4k,-$(PAGES)))
-out := build$(if $(foreign),/arm64)
+out := build$(addprefix /,$(foreign))
 results := results$(addprefix /,$(other))$(addprefix /,$(foreign))
 selftests := $(out)/selftests$(addprefix -,$(other))
 fragments = $(if $(filter arm64-64k,$(foreign)),guest/64k.config) \
@@ -107,8 +107,8 @@ ifdef foreign
 CC := aarch64-linux-gnu-gcc
 AR := aarch64-linux-gnu-ar
 # libdrm of the guest's release, which needs a newer C library than the compiler has
-libdrm := $(out)/libdrm/usr/lib/aarch64-linux-gnu/pkgconfig/libdrm.pc
-PKG_CONFIG := PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_SYSROOT_DIR=$(out)/libdrm \
+libdrm := build/arm64/libdrm/usr/lib/aarch64-linux-gnu/pkgconfig/libdrm.pc
+PKG_CONFIG := PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_SYSROOT_DIR=build/arm64/libdrm \
 	PKG_CONFIG_LIBDIR=$(dir $(libdrm)) pkg-config
 link := -Wl,--allow-shlib-undefined
 endif
@@ -116,7 +116,7 @@ endif
 ask = $(shell $(PKG_CONFIG) $(1) 2>/dev/null)
 cflags = -DVERSION='"$(version)"' -std=gnu11 -Wall -Wextra -Iuserspace/bo -Iuserspace/common \
 	-Iuserspace/report \
-	$(CPPFLAGS) $(CFLAGS) $(call ask,--cflags libdrm)
+	$(if $(filter 64k,$(PAGES)),-DBO_PAGE_SHIFT=16) $(CPPFLAGS) $(CFLAGS) $(call ask,--cflags libdrm)
 
 .PHONY: help setup $(setups) tree patches port update bundle post kernel debug-kernel base-kernel deb deb-config root \
 	shell demo baseline report bench pictures check check-arch check-configs check-deb check-drivers check-igt check-pae \
@@ -331,7 +331,7 @@ build/igt/libigt.so.0: | setup-root
 		for deb in *.deb; do dpkg-deb -x $$deb . || exit; done && cp usr/lib/*/libigt.so.0 .
 
 # Debian has no libigt for arm64.
-build/arm64/obj/igt/igt.o: igt-tests/igt/igt.c $(igt_headers) | $(setup_clients) $(libdrm)
+$(out)/obj/igt/igt.o: igt-tests/igt/igt.c $(igt_headers) | $(setup_clients) $(libdrm)
 	@mkdir -p $(@D)
 	$(CC) $(igt_cflags) -c -o $@ $<
 
