@@ -246,15 +246,18 @@ static uint64_t place_of(const struct view *view)
 	return place;
 }
 
+/* What lies between neighbours at most: arm64 aligns objects for contiguous PTEs. */
+#define GAP		(64 * KiB)
+
 /* The first of two neighbours in VRAM with no aligned 2 MiB in the room of both. */
 static int find_unaligned_pair(const struct crowd *pieces, int first)
 {
 	for (int i = first; i < pieces->count - 1; i++) {
 		uint64_t start = place_of(&pieces->view[i]);
+		uint64_t next = place_of(&pieces->view[i + 1]);
 		uint64_t aligned = (start + BO_PMD_SIZE - 1) & ~(BO_PMD_SIZE - 1);
 
-		if (place_of(&pieces->view[i + 1]) == start + PIECE_SIZE &&
-		    aligned + BO_PMD_SIZE > start + 2 * PIECE_SIZE)
+		if (next - start - PIECE_SIZE < GAP && aligned + BO_PMD_SIZE > next + PIECE_SIZE + GAP)
 			return i;
 	}
 	return -1;
