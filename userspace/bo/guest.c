@@ -29,8 +29,6 @@ extern const char guest_code[] __attribute__((visibility("hidden")));
 extern const char guest_code_end[] __attribute__((visibility("hidden")));
 
 #ifdef __x86_64__
-#include <cpuid.h>
-
 /*
  * The registers are those that the C function of the same meaning would have: %rdi is the address,
  * %rcx how many words are left, %rdx the stride, %rsi the value, %rax the word that was read.
@@ -69,15 +67,7 @@ asm("	.pushsection .rodata\n"
     "guest_code_end:\n"
     "	.popsection\n");
 
-
 #define TABLES_AT	0x2000	/* one of level 4, one of level 3, then those of level 2 */
-
-static bool has_1g_entries(void)
-{
-	unsigned int a, b, c, d;
-
-	return __get_cpuid(0x80000001, &a, &b, &c, &d) && d & 1 << 26;
-}
 
 /*
  * Addresses are what they are in the guest's memory. Entries are as large as they get: where KVM
@@ -88,7 +78,7 @@ static void fill_page_tables(char *low)
 	uint64_t *tables = (uint64_t *)(low + TABLES_AT), *level2 = tables + 2 * 512;
 	const uint64_t flags = 0x7;	/* present, writable, user */
 	const uint64_t leaf = 0xe0;	/* accessed, dirty: else KVM keeps tables of clean ones, too */
-	const bool huge = has_1g_entries();
+	const bool huge = bo_has_pud_entries();
 
 	tables[0] = (TABLES_AT + 0x1000) | flags;
 	for (uint64_t i = 0; i < GIGABYTES; i++)
@@ -173,7 +163,6 @@ asm("	.pushsection .rodata\n"
     "	b	4b\n"
     "guest_code_end:\n"
     "	.popsection\n");
-
 
 #define TABLE_AT	0x2000
 #define END_AT		0x40000000	/* No memory: a write there ends the guest. */
