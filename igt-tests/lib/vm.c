@@ -15,7 +15,7 @@ static struct vm vms[2];
 
 void require_kvm(void)
 {
-#if !defined(__x86_64__) && !defined(__aarch64__)
+#if !defined(__x86_64__) && !defined(__aarch64__) && !defined(__riscv)
 	igt_skip("there is no code for guests of this architecture\n");
 #endif
 	igt_require_f(guest_kvm() >= 0, "/dev/kvm: %m\n");
