@@ -7,8 +7,18 @@ other := $(filter-out 7.3,$(RELEASE))
 KDIR ?= build/linux$(addprefix -,$(other))
 export RELEASE
 # The architecture of kernel, guest and tests, and the page size of arm64. kbuild has a variable ARCH, too,
-# so this one is neither taken from the environment nor put there.
+# so this one is neither taken from the environment nor put there, nor handed on by the command line.
 ARCH := x86_64
+MAKEOVERRIDES := $(filter-out ARCH=%,$(MAKEOVERRIDES))
+# The others, by Debian's names: kbuild's name, the compiler's, the package of the emulator, page sizes
+archs := arm64 riscv64
+kbuild-arm64 := arm64
+kbuild-riscv64 := riscv
+gnu-arm64 := aarch64-linux-gnu
+gnu-riscv64 := riscv64-linux-gnu
+qemu-arm64 := qemu-system-arm
+qemu-riscv64 := qemu-system-misc
+pages-arm64 := 4k 64k
 PAGES ?= 4k
 unexport ARCH
 export JOBS ?= $(shell nproc)
@@ -18,19 +28,19 @@ FRAGMENTS ?=
 cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ttm-huge
 tree := $(abspath $(KDIR))
 base := $(abspath build/linux-base$(addprefix -,$(other)))
-# arm64, arm64-64k, or nothing for x86-64
-foreign := $(if $(filter arm64,$(ARCH)),arm64$(filter-out -4k,-$(PAGES)))
+# arm64, arm64-64k, riscv64, or nothing for x86-64
+foreign := $(if $(filter $(archs),$(ARCH)),$(ARCH)$(filter-out -4k,-$(PAGES)))
 out := build$(addprefix /,$(foreign))
 results := results$(addprefix /,$(other))$(addprefix /,$(foreign))
 selftests := $(out)/selftests$(addprefix -,$(other))
 fragments = $(if $(filter arm64-64k,$(foreign)),guest/64k.config) \
 	$(wildcard releases/$(RELEASE)/*.config) $(FRAGMENTS)
-root := build/root$(if $(foreign),-arm64).img
+root := build/root$(if $(foreign),-$(ARCH)).img
 guest := setup-guest $(root)
 # What kbuild has to know; $(call image,FOLDER): the kernel in a folder
-kbuild := $(if $(foreign),ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu- IMAGE=Image)
+kbuild := $(if $(foreign),ARCH=$(kbuild-$(ARCH)) CROSS_COMPILE=$(gnu-$(ARCH))- IMAGE=Image)
 flavour := $(addprefix -,$(foreign))
-image = $(1)$(flavour)/arch/$(if $(foreign),arm64/boot/Image,x86/boot/bzImage)
+image = $(1)$(flavour)/arch/$(if $(foreign),$(kbuild-$(ARCH))/boot/Image,x86/boot/bzImage)
 
 # make and the kernel's build take a path with spaces for several paths.
 spaced := $(strip $(foreach v,CURDIR KDIR,$(if $(word 2,$($(v))),$(v))))
@@ -53,11 +63,12 @@ endif
 # Other targets are about x86-64, or build for several architectures.
 only_x86 := $(filter-out build/% check clean clients %kernel demo expect help root selftests setup% shell tests \
 	tree,$(MAKECMDGOALS))
-ifneq ($(filter-out x86_64 arm64,$(ARCH)),)
-$(error ARCH=$(ARCH) is neither "x86_64" nor "arm64")
+ifneq ($(filter-out x86_64 $(archs),$(ARCH)),)
+$(error ARCH=$(ARCH) is none of $(foreach a,x86_64 $(archs),"$(a)"))
 endif
-ifneq ($(filter-out $(if $(foreign),4k 64k,4k),$(PAGES)),)
-$(error PAGES=$(PAGES) is $(if $(foreign),neither "4k" nor "64k",not "4k", the pages of ARCH=x86_64))
+pages := $(or $(pages-$(ARCH)),4k)
+ifneq ($(filter-out $(pages),$(PAGES)),)
+$(error PAGES=$(PAGES) is none of the pages of ARCH=$(ARCH): $(foreach p,$(pages),"$(p)"))
 endif
 ifneq ($(and $(foreign),$(only_x86)),)
 $(error ARCH=$(ARCH) does not go with "make $(only_x86)")
@@ -85,11 +96,12 @@ packages-nouveau := grub-common grub-pc-bin xorriso
 packages-guest := gdb python3 qemu-system-gui qemu-system-x86
 packages-figures := gnuplot-nox
 packages-pictures := netpbm
-packages-static := gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3 python3-ply shellcheck
+packages-static := $(foreach a,$(archs),gcc-$(gnu-$(a)) libc6-dev-$(a)-cross) python3 python3-ply shellcheck
 ifdef foreign
-packages-clients := gcc-aarch64-linux-gnu libc6-dev-arm64-cross pkg-config
-packages-kernel += gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-packages-guest := gdb python3 qemu-system-arm
+compiler := gcc-$(gnu-$(ARCH)) libc6-dev-$(ARCH)-cross
+packages-clients := $(compiler) pkg-config
+packages-kernel += $(compiler)
+packages-guest := gdb python3 $(qemu-$(ARCH))
 endif
 setups := $(patsubst packages-%,setup-%,$(filter packages-%,$(.VARIABLES)))
 
@@ -104,11 +116,12 @@ PKG_CONFIG ?= pkg-config
 libdrm :=
 link :=
 ifdef foreign
-CC := aarch64-linux-gnu-gcc
-AR := aarch64-linux-gnu-ar
+CC := $(gnu-$(ARCH))-gcc
+AR := $(gnu-$(ARCH))-ar
 # libdrm of the guest's release, which needs a newer C library than the compiler has
-libdrm := build/arm64/libdrm/usr/lib/aarch64-linux-gnu/pkgconfig/libdrm.pc
-PKG_CONFIG := PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_SYSROOT_DIR=build/arm64/libdrm \
+libdrm_root := build/$(ARCH)/libdrm
+libdrm := $(libdrm_root)/usr/lib/$(gnu-$(ARCH))/pkgconfig/libdrm.pc
+PKG_CONFIG := PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_SYSROOT_DIR=$(libdrm_root) \
 	PKG_CONFIG_LIBDIR=$(dir $(libdrm)) pkg-config
 link := -Wl,--allow-shlib-undefined
 endif
@@ -151,7 +164,7 @@ help:
 	@echo "make vmtests       run run_vmtests.sh on the patched and the unpatched kernel, and compare;"
 	@echo "                   T=CATEGORIES, VMTESTS=SECONDS: the limit for each"
 	@echo "make check-static  check patches, cover letters, scripts and docs without a guest, and compile"
-	@echo "                   user space for arm64"
+	@echo "                   user space for arm64 and riscv64"
 	@echo "make shell         open a prompt in the guest; KERNEL=debug|plain|base (default plain)"
 	@echo "make tree          get Linux 7.3 and apply the series, or its topics up to TOPIC=FOLDER;"
 	@echo "                   make kernel TOPIC=FOLDER builds that"
@@ -174,8 +187,8 @@ help:
 	@echo "                   $(cache)"
 	@echo "KDIR=DIR uses a kernel tree of your own instead of $(KDIR)."
 	@echo "FRAGMENTS=FILES adds options to the kernel's configuration."
-	@echo "ARCH=arm64 selects the arm64 guest, in QEMU, for check, demo, shell, expect and their parts;"
-	@echo "                   PAGES=64k: with pages of 64 KiB"
+	@echo "ARCH=arm64 or ARCH=riscv64 selects the guest of that architecture, in QEMU, for check, demo, shell,"
+	@echo "                   expect and their parts; PAGES=64k, for arm64: with pages of 64 KiB"
 	@echo "RELEASE=7.2 selects the series for Linux 7.2, with tree, patches, kernel, check, demo, bench, ..."
 
 $(setups): setup-%:
@@ -235,8 +248,8 @@ root: $(root)
 build/root.img: guest/mkroot guest/root.packages | setup-root
 	@guest/mkroot $@ forky guest/root.packages
 
-build/root-arm64.img: guest/mkroot guest/root-arm64.packages | setup-root
-	@guest/mkroot --arch arm64 $@ forky guest/root-arm64.packages
+$(archs:%=build/root-%.img): build/root-%.img: guest/mkroot guest/root-foreign.packages | setup-root
+	@guest/mkroot --arch $* $@ forky guest/root-foreign.packages
 
 # Debian 13 still has Xorg's driver for qxl.
 desktop := build/desktop.img
@@ -257,9 +270,9 @@ bo_objects := $(patsubst userspace/bo/%.c,$(out)/obj/bo/%.o,$(wildcard userspace
 report_objects := $(patsubst userspace/report/%.c,$(out)/obj/report/%.o,$(wildcard userspace/report/*.c))
 headers := $(wildcard userspace/bo/*.h userspace/common/*.h userspace/report/*.h)
 
-build/arm64/libdrm/%: | setup-root
-	@rm -rf build/arm64/libdrm && mkdir -p build/arm64/libdrm
-	cd build/arm64/libdrm && ../../../guest/suite forky:arm64 download libdrm2 libdrm-dev && \
+build/$(ARCH)/libdrm/%: | setup-root
+	@rm -rf $(libdrm_root) && mkdir -p $(libdrm_root)
+	cd $(libdrm_root) && ../../../guest/suite forky:$(ARCH) download libdrm2 libdrm-dev && \
 		for deb in *.deb; do dpkg-deb -x $$deb . || exit; done
 
 $(bo_objects): $(out)/obj/bo/%.o: userspace/bo/%.c $(headers) | $(setup_clients) $(libdrm)
@@ -330,7 +343,7 @@ build/igt/libigt.so.0: | setup-root
 	cd build/igt && ../../guest/suite forky download igt-gpu-tools libdrm-amdgpu1 && \
 		for deb in *.deb; do dpkg-deb -x $$deb . || exit; done && cp usr/lib/*/libigt.so.0 .
 
-# Debian has no libigt for arm64.
+# Debian has no libigt for these.
 $(out)/obj/igt/igt.o: igt-tests/igt/igt.c $(igt_headers) | $(setup_clients) $(libdrm)
 	@mkdir -p $(@D)
 	$(CC) $(igt_cflags) -c -o $@ $<

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * A stand-in for libigt where the distribution has none, as Debian on arm64. It has the part of the
- * library that igt.h declares and the tests call, with the options, the exit codes and the lines of
- * output of igt-gpu-tools 2.5. There are no backtraces, and a device filter is drm:/dev/dri/cardN.
+ * A stand-in for libigt where the distribution has none, as Debian on arm64 and riscv64. It has the part
+ * of the library that igt.h declares and the tests call, with the options, the exit codes and the lines
+ * of output of igt-gpu-tools 2.5. There are no backtraces, and a device filter is drm:/dev/dri/cardN.
  */
 #define _GNU_SOURCE 1
 #include "igt.h"

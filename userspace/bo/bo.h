@@ -205,13 +205,18 @@ const char *bo_level_name(enum bo_level level);
 
 /*
  * The kernel's listing of the page tables of the process that reads it, and its words for memory types.
- * That of arm64 is not in Linux 7.3; the series adds it.
+ * Those of arm64 and riscv are not in Linux 7.3; the series adds them.
  */
-#ifdef __aarch64__
+#if defined(__aarch64__)
 #define BO_PAGE_TABLES		"/sys/kernel/debug/current_user_page_tables"
 #define BO_CACHED		"MEM/NORMAL"
 #define BO_WRITE_COMBINED	"MEM/NORMAL-NC"
 #define BO_UNCACHED		"DEVICE/nGnRnE"
+#elif defined(__riscv)
+#define BO_PAGE_TABLES		"/sys/kernel/debug/current_user_page_tables"
+#define BO_CACHED		"WB"
+#define BO_WRITE_COMBINED	"MT(NC)"
+#define BO_UNCACHED		"MT(IO)"
 #else
 #define BO_PAGE_TABLES		"/sys/kernel/debug/page_tables/current_kernel"
 #define BO_CACHED		"WB"
@@ -219,7 +224,7 @@ const char *bo_level_name(enum bo_level level);
 #define BO_UNCACHED		"PCD"
 #endif
 
-/* Whether the kernel maps memory of processes by PUD entries here: on x86, if the CPU has them. */
+/* Whether the kernel maps memory of processes by PUD entries here: on x86 and riscv, if the CPU has them. */
 bool bo_has_pud_entries(void);
 
 /* A stretch of addresses that the page tables map alike. */
@@ -227,7 +232,7 @@ struct bo_extent {
 	uintptr_t start, end;
 	enum bo_level level;
 	bool writable;		/* the CPU lets the process write, if need be after it has set the dirty bit */
-	char cache[20];		/* BO_CACHED, or what else ptdump says */
+	char cache[20];		/* what ptdump says; BO_CACHED if that is nothing */
 };
 
 /*

@@ -124,7 +124,17 @@ static bool has_ended(const struct kvm_run *run)
 {
 	return run->exit_reason == KVM_EXIT_IO;
 }
-#elif defined(__aarch64__)
+#elif defined(__aarch64__) || defined(__riscv)
+#define END_AT		0x40000000	/* No memory: a write there ends the guest. */
+
+static int set_register(const struct guest *guest, uint64_t id, uint64_t value)
+{
+	struct kvm_one_reg reg = { .id = id, .addr = (uintptr_t)&value };
+
+	return ioctl(guest->processor, KVM_SET_ONE_REG, &reg) ? -errno : 0;
+}
+
+#ifdef __aarch64__
 /*
  * The registers are those that the C function of the same meaning would have: x0 is the address,
  * x1 how many words are left, x2 the stride, x3 the value, x5 the word that was read.
@@ -165,7 +175,8 @@ asm("	.pushsection .rodata\n"
     "	.popsection\n");
 
 #define TABLE_AT	0x2000
-#define END_AT		0x40000000	/* No memory: a write there ends the guest. */
+#define PROGRAM_COUNTER	(KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | \
+			 KVM_REG_ARM_CORE_REG(regs.pc))
 
 /* Addresses are what they are in the guest's memory, which is cacheable for the guest. */
 static void fill_page_tables(char *low)
@@ -174,13 +185,6 @@ static void fill_page_tables(char *low)
 
 	for (uint64_t i = 0; i < GIGABYTES; i++)
 		table[i] = i << 30 | 1 << 10 | 3 << 8 | 1;	/* accessed, inner shareable, leaf */
-}
-
-static int set_register(const struct guest *guest, uint64_t id, uint64_t value)
-{
-	struct kvm_one_reg reg = { .id = id, .addr = (uintptr_t)&value };
-
-	return ioctl(guest->processor, KVM_SET_ONE_REG, &reg) ? -errno : 0;
 }
 
 static int set_up_processor(const struct guest *guest)
@@ -206,11 +210,67 @@ static int set_up_processor(const struct guest *guest)
 		ret = set_register(guest, registers[i].id, registers[i].value);
 	return ret;
 }
+#else
+/*
+ * The registers are those that the C function of the same meaning would have: a0 is the address,
+ * a1 how many words are left, a2 the stride, a3 the value, a5 the word that was read.
+ */
+asm("	.pushsection .rodata\n"
+    "	.balign	4\n"
+    "guest_code:\n"
+    "	li	t0, 0x1000\n"			/* ACCESS_AT */
+    "	ld	a0, 0(t0)\n"			/* first */
+    "	ld	a1, 8(t0)\n"			/* count */
+    "	ld	a2, 16(t0)\n"			/* stride */
+    "	ld	a3, 24(t0)\n"			/* value */
+    "	lw	a4, 32(t0)\n"			/* write */
+    "	bnez	a4, 2f\n"
+    "1:	ld	a5, 0(a0)\n"
+    "	bne	a5, a3, 3f\n"
+    "	add	a0, a0, a2\n"
+    "	addi	a3, a3, 1\n"
+    "	addi	a1, a1, -1\n"
+    "	bnez	a1, 1b\n"
+    "	j	3f\n"
+    "2:	sd	a3, 0(a0)\n"
+    "	add	a0, a0, a2\n"
+    "	addi	a3, a3, 1\n"
+    "	addi	a1, a1, -1\n"
+    "	bnez	a1, 2b\n"
+    "3:	fence\n"
+    "	sd	a1, 40(t0)\n"			/* left */
+    "	sd	a5, 48(t0)\n"			/* found */
+    "	ld	a6, 56(t0)\n"			/* rounds */
+    "	addi	a6, a6, 1\n"
+    "	sd	a6, 56(t0)\n"
+    "	bnez	a1, 4f\n"
+    "	lw	a6, 36(t0)\n"			/* again */
+    "	bnez	a6, guest_code\n"
+    "4:	li	t1, 0x40000000\n"		/* END_AT */
+    "	sw	a6, 0(t1)\n"
+    "	j	4b\n"
+    "guest_code_end:\n"
+    "	.popsection\n");
+
+#define PROGRAM_COUNTER	(KVM_REG_RISCV | KVM_REG_SIZE_U64 | KVM_REG_RISCV_CORE | \
+			 KVM_REG_RISCV_CORE_REG(regs.pc))
+
+/* The processor starts without page tables of its own: addresses are those of the guest's memory. */
+static void fill_page_tables(char *low)
+{
+	(void)low;
+}
+
+static int set_up_processor(const struct guest *guest)
+{
+	(void)guest;
+	return 0;
+}
+#endif
 
 static int start_code(const struct guest *guest)
 {
-	return set_register(guest, KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE |
-			    KVM_REG_ARM_CORE_REG(regs.pc), CODE_AT);
+	return set_register(guest, PROGRAM_COUNTER, CODE_AT);
 }
 
 static bool has_ended(const struct kvm_run *run)

@@ -25,7 +25,20 @@ uint64_t bo_wrong_page_size(void)
 	return size == BO_PTE_SIZE ? 0 : size;
 }
 
-#ifdef __x86_64__
+/* Whether a line of /proc/cpuinfo says that the CPU has PUD entries */
+static bool says_pud_entries(const char *line)
+{
+#if defined(__x86_64__)
+	return !strncmp(line, "flags", 5) && strstr(line, " pdpe1gb");
+#elif defined(__riscv)
+	/* With three levels, as of Sv39, the PUD is the root, and Linux has no leaves in it. */
+	return !strncmp(line, "mmu", 3) && (strstr(line, "sv48") || strstr(line, "sv57"));
+#else
+	(void)line;
+	return false;
+#endif
+}
+
 bool bo_has_pud_entries(void)
 {
 	static int known = -1;
@@ -36,17 +49,11 @@ bool bo_has_pud_entries(void)
 		return known;
 	f = fopen("/proc/cpuinfo", "re");
 	for (known = 0; f && !known && fgets(line, sizeof(line), f);)
-		known = !strncmp(line, "flags", 5) && strstr(line, " pdpe1gb");
+		known = says_pud_entries(line);
 	if (f)
 		fclose(f);
 	return known;
 }
-#else
-bool bo_has_pud_entries(void)
-{
-	return false;
-}
-#endif
 
 static bool same_kind(const struct bo_extent *a, const struct bo_extent *b)
 {
@@ -85,6 +92,7 @@ int bo_extents(const void *addr, size_t length, struct bo_extent **extents, size
 {
 	uintptr_t reached = (uintptr_t)addr, end = reached + length;
 	struct extent_list list = { 0 };
+	bool listed = false;
 	char line[256];
 	int ret = 0;
 	FILE *f;
@@ -103,7 +111,10 @@ int bo_extents(const void *addr, size_t length, struct bo_extent **extents, size
 	while (!ret && reached < end && fgets(line, sizeof(line), f)) {
 		struct bo_extent extent, gap = { .start = reached };
 
-		if (!parse_extent(line, &extent) || extent.end <= reached)
+		if (!parse_extent(line, &extent))
+			continue;
+		listed = true;
+		if (extent.end <= reached)
 			continue;
 		extent.start = MIN(MAX(extent.start, reached), end);
 		extent.end = MIN(extent.end, end);
@@ -115,7 +126,10 @@ int bo_extents(const void *addr, size_t length, struct bo_extent **extents, size
 	}
 	fclose(f);
 
-	if (!ret && reached < end)
+	/* riscv does not list what is not mapped. */
+	if (!ret && listed)
+		ret = append_extent(&list, &(struct bo_extent){ .start = reached, .end = end });
+	else if (!ret && reached < end)
 		ret = -ENODATA;
 	if (ret) {
 		free(list.array);

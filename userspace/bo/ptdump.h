@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's listing of page tables as x86 and arm64 print it: of the running process
+ * The kernel's listing of page tables as x86, arm64 and riscv print it: of the running process
  * (page-tables.c) or from a file (tlb-model.c).
  */
 #ifndef PTDUMP_H
@@ -24,11 +24,14 @@ static const struct {
 };
 
 /*
- * One line of ptdump, for example on x86 and, in one line, on arm64
+ * One line of ptdump, for example on x86 and, each in one line, on arm64 and riscv
  * 0x00007f0000000000-0x00007f0010000000         256M USR RW PWT     PSE         NX pmd
  * 0x0000ffff80000000-0x0000ffff90000000         256M PMD   USR ro DBM NX SHD AF NG
  *						     BLK UXN    MEM/NORMAL-NC
- * What is not present has only the level. On arm64 it may also have an F, and bits without a meaning.
+ * 0x00007fff80000000-0x00007fff90000000    0x0000000450000000       256M PMD
+ *						     . MT(NC) RSW(1) D A . U . W R V
+ * What is not present has only the level. On arm64 it may also have an F, and bits without a meaning. On
+ * riscv it has such bits without a V, or is not listed.
  */
 static inline bool parse_extent(char *line, struct bo_extent *extent)
 {
@@ -46,11 +49,14 @@ static inline bool parse_extent(char *line, struct bo_extent *extent)
 		if (!strcmp(word, "RW") || !strcmp(word, "ro")) {
 			present = true;
 			extent->writable |= word[0] == 'R';
-		} else if (!strcmp(word, "DBM")) {
-			extent->writable = true;	/* "ro" as long as it is clean */
+		} else if (!strcmp(word, "V")) {
+			present = true;
+		} else if (!strcmp(word, "DBM") || !strcmp(word, "W")) {
+			extent->writable = true;	/* "ro", or without a "D", as long as it is clean */
 		} else if (!strcmp(word, "F")) {
 			invalid = true;
-		} else if (!strncmp(word, "MEM/", 4) || !strncmp(word, "DEVICE/", 7)) {
+		} else if (!strncmp(word, "MEM/", 4) || !strncmp(word, "DEVICE/", 7) ||
+			   !strncmp(word, "MT(", 3)) {
 			if (strlen(word) >= sizeof(extent->cache))
 				return false;
 			strcpy(extent->cache, word);
@@ -68,13 +74,13 @@ static inline bool parse_extent(char *line, struct bo_extent *extent)
 				level = l;
 		}
 	}
-	if (invalid) {
-		extent->writable = false;
-		extent->cache[0] = '\0';
-	} else if (present) {
+	if (present && !invalid) {
 		extent->level = level;
 		if (!extent->cache[0])
 			strcpy(extent->cache, "WB");
+	} else {
+		extent->writable = false;
+		extent->cache[0] = '\0';
 	}
 	return true;
 }

@@ -48,8 +48,8 @@ static const char usage[] =
 "\n"
 "\"first touch\", in CSV \"instructions\", is the time of the first touch of every page beyond that of\n"
 "a later one, in nanoseconds: instructions if the clock counts them (qemu -icount shift=0).\n"
-"Entries and --record need root, debugfs, CONFIG_PTDUMP_DEBUGFS, and x86-64, or arm64 with the series.\n"
-"Otherwise entries are \"-\", and empty in CSV.\n";
+"Entries and --record need root, debugfs, CONFIG_PTDUMP_DEBUGFS, and x86-64, or arm64 or riscv64 with\n"
+"the series. Otherwise entries are \"-\", and empty in CSV.\n";
 
 #define MAX_THREADS 64
 
@@ -109,7 +109,7 @@ static void *misaligned_address(uint64_t size)
 }
 
 #define NO_PAGE_TABLES	"cannot read the page tables, which needs root, debugfs, " \
-			"CONFIG_PTDUMP_DEBUGFS, and x86-64, or arm64 with the series: %s"
+			"CONFIG_PTDUMP_DEBUGFS, and x86-64, or arm64 or riscv64 with the series: %s"
 
 /* What --record writes, all of it at the end */
 struct record {
