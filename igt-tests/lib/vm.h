@@ -49,7 +49,10 @@ int vm_stop(struct vm *vm);
 /* Waits until the guest has got to the end once more, or has ended. */
 void vm_wait_round(const struct vm *vm);
 
-/* Entries of all slots, where vm_tells_entries(). Up to VM_LOW_ENTRIES of the 4 KiB ones are of the guest's own memory. */
+/*
+ * Entries of all slots, where vm_tells_entries(). Up to VM_LOW_ENTRIES of the 4 KiB ones are of the
+ * guest's own memory.
+ */
 #define VM_LOW_ENTRIES	32
 struct vm_entries {
 	uint64_t pte, pmd, pud;

@@ -170,11 +170,16 @@ static void open_bar(void)
 }
 
 /* Parts of the mapping, and how many entries they cost, are those of 4 KiB pages. */
-static struct view map_bar(const struct target *target)
+static struct view map_bar_beside(const struct target *target, uint64_t skew)
 {
 	require_4k_pages();
 	lseek(log_fd, 0, SEEK_END);
-	return map_at(target, &bar, GiB, 0);
+	return map_at(target, &bar, GiB, skew);
+}
+
+static struct view map_bar(const struct target *target)
+{
+	return map_bar_beside(target, 0);
 }
 
 static struct view map_bar_filled(const struct target *target)
@@ -461,10 +466,8 @@ static void test_guest(const struct target *target, const void *member)
 	struct view view;
 	struct vm *vm;
 
-	require_4k_pages();
 	require_kvm();
-	view = map_at(target, &bar, GiB, member_size(member));
-	lseek(log_fd, 0, SEEK_END);
+	view = map_bar_beside(target, member_size(member));
 	write_words(&view, 1);
 	vm = vm_new();
 	vm_give(vm, &view, 0);
@@ -481,23 +484,13 @@ static void test_guest(const struct target *target, const void *member)
 	finish(&view);
 }
 
-static struct view map_bar_beside(const struct target *target, uint64_t skew)
-{
-	struct view view;
-
-	require_4k_pages();
-	view = map_at(target, &bar, GiB, skew);
-	lseek(log_fd, 0, SEEK_END);
-	fill(&view, BO_EVERY_BLOCK, 1);
-	return view;
-}
-
 static void test_poison_default(const struct target *target, const void *member)
 {
 	struct view view;
 
 	require_bad_pages();
 	view = map_bar_beside(target, member_size(member));
+	fill(&view, BO_EVERY_BLOCK, 1);
 	set_knob(UNMAP_BAD_PAGES, "0");
 	break_page(&view, &device, PAGE_PART.offset);
 	assert_whole(&view, 1);
@@ -528,6 +521,7 @@ static void test_poison_unmap(const struct target *target, const void *member)
 
 	require_bad_pages();
 	view = map_bar_beside(target, member_size(member));
+	fill(&view, BO_EVERY_BLOCK, 1);
 	set_knob(UNMAP_BAD_PAGES, "1");
 	faults = bo_faults();
 	break_page(&view, &device, PAGE_PART.offset);
