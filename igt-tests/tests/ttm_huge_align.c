@@ -44,7 +44,8 @@ static void disturb(void)
 }
 
 static const struct named_size large_sizes[] = {
-	{ "2m", 2 * MiB }, { "2m-plus-4k", 2 * MiB + 4 * KiB }, { "33m", 33 * MiB + 12 * KiB },
+	{ "2m", 2 * MiB }, { "2m-plus-4k", 2 * MiB + BO_PTE_SIZE },
+	{ "33m", 33 * MiB + 3 * BO_PTE_SIZE },
 	{ "1g", GiB }, { "1g-plus-3m", GiB + 3 * MiB },
 };
 
@@ -66,7 +67,7 @@ static void test_null(const struct target *target, const void *member)
 	const struct bo *bo;
 
 	/* The next offset for mmap() is at no boundary. */
-	empty_bo(target, 12 * KiB);
+	empty_bo(target, 3 * BO_PTE_SIZE);
 	bo = empty_bo(target, member_size(member));
 	for (int i = 0; i < 8; i++) {
 		map_whole(target, bo, PROT_READ | PROT_WRITE);
@@ -83,13 +84,13 @@ static void test_null(const struct target *target, const void *member)
 static void test_part(const struct target *target)
 {
 	static const struct { uint64_t length, cut; } parts[] = {
-		{ 2 * MiB, 0 }, { 4 * MiB + 4 * KiB, 4 * KiB },
-		{ 5 * MiB, 2 * MiB }, { 8 * MiB - 4 * KiB, 3 * MiB + 4 * KiB },
+		{ 2 * MiB, 0 }, { 4 * MiB + BO_PTE_SIZE, BO_PTE_SIZE },
+		{ 5 * MiB, 2 * MiB }, { 8 * MiB - BO_PTE_SIZE, 3 * MiB + BO_PTE_SIZE },
 	};
 	struct view small;
 
 	/* The next offset for mmap() is at no boundary. */
-	empty_bo(target, 12 * KiB);
+	empty_bo(target, 3 * BO_PTE_SIZE);
 	small = new_4k(target, 8 * MiB);
 	fill(&small, BO_EVERY_PAGE, 1);
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
@@ -114,7 +115,8 @@ static void test_part(const struct target *target)
 static void test_small(const struct target *target)
 {
 	static const uint64_t small_sizes[] = {
-		4 * KiB, 64 * KiB, 300 * KiB, 1 * MiB, 2 * MiB - 4 * KiB,
+		BO_PTE_SIZE, 16 * BO_PTE_SIZE, 75 * BO_PTE_SIZE, BO_PMD_SIZE / 2,
+		BO_PMD_SIZE - BO_PTE_SIZE,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(small_sizes); i++) {
@@ -130,7 +132,7 @@ static void test_small(const struct target *target)
 			disturb();
 		}
 		/* Larger ones have little choice. */
-		view_assert(&view, small_sizes[i] > 64 * KiB || aligned < 4,
+		view_assert(&view, small_sizes[i] > 16 * BO_PTE_SIZE || aligned < 4,
 			    "%d of 8 mappings at a multiple of 2 MiB", aligned);
 	}
 }
@@ -142,7 +144,7 @@ static void test_small(const struct target *target)
  */
 static void test_switched_off(const struct target *target)
 {
-	const struct bo *bo = empty_bo(target, 4 * MiB + 4 * KiB);
+	const struct bo *bo = empty_bo(target, 4 * MiB + BO_PTE_SIZE);
 	int aligned = 0;
 
 	set_huge_faults(HUGE_NONE);
@@ -168,7 +170,7 @@ static void test_switched_off(const struct target *target)
  */
 static void test_hint(const struct target *target)
 {
-	static const uint64_t deltas[] = { 0, 4 * KiB, 1 * MiB, 2 * MiB - 4 * KiB };
+	static const uint64_t deltas[] = { 0, BO_PTE_SIZE, 1 * MiB, 2 * MiB - BO_PTE_SIZE };
 	const struct bo *bo = target_new_bo(target, 4 * MiB);
 
 	for (size_t i = 0; i < ARRAY_SIZE(deltas); i++) {
@@ -193,7 +195,7 @@ static void test_hint(const struct target *target)
  */
 static void test_fixed(const struct target *target)
 {
-	static const uint64_t deltas[] = { 0, 2 * MiB, 4 * KiB, 2 * MiB - 4 * KiB };
+	static const uint64_t deltas[] = { 0, 2 * MiB, BO_PTE_SIZE, 2 * MiB - BO_PTE_SIZE };
 	struct view small = new_4k(target, size_of_all_levels(target)), view;
 	uint64_t step = view_step(&small), size = small.length;
 
@@ -338,7 +340,7 @@ static int count_mappings(const struct limit *limit, uint64_t length, const stru
  */
 static void test_below(const struct target *target, const void *member)
 {
-	static const uint64_t low_sizes[] = { 2 * MiB + 4 * KiB, 3 * MiB, 6 * MiB + 4 * KiB };
+	static const uint64_t low_sizes[] = { 2 * MiB + BO_PTE_SIZE, 3 * MiB, 6 * MiB + BO_PTE_SIZE };
 	const struct limit *limit = member;
 
 	if (limit->map == mmap_32bit)
@@ -481,7 +483,7 @@ static void test_bad_length(const struct target *target)
  */
 static void test_mremap(const struct target *target)
 {
-	static const uint64_t deltas[] = { 0, 2 * MiB, 4 * KiB, 0 };
+	static const uint64_t deltas[] = { 0, 2 * MiB, BO_PTE_SIZE, 0 };
 	struct view view = new_filled(target, size_of_all_levels(target), 1);
 	uint64_t step = view_step(&view), size = view.length;
 	struct pieces p;
@@ -563,7 +565,7 @@ static void test_vram_aligned(const struct target *target)
 		if (size > bo_max_size(target->fd, BO_VRAM) || size > bo_vram_size(target->fd) / 2)
 			continue;
 		/* Without the wish, the object would start where this one ends. */
-		odd = target_bo(target, 12 * KiB);
+		odd = target_bo(target, 3 * BO_PTE_SIZE);
 		bo = target_bo(target, size);
 		base = vram_address(target, &bo, NULL);
 		target_assert(target, base % alignment == 0, "object of %" PRIu64 " KiB is at %#"

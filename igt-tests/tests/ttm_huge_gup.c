@@ -50,9 +50,11 @@ static char buffer[2 * BO_PMD_SIZE];
 static long direct_io(const struct way *way, char *addr, size_t length)
 {
 	char path[] = "/var/tmp/ttm_huge_gup.XXXXXX";
-	int fd = mkostemp(path, O_CLOEXEC);
 	long ret;
+	int fd;
 
+	igt_require_f(length <= 64 * MiB, "a file of %zu MiB takes too much room\n", length / MiB);
+	fd = mkostemp(path, O_CLOEXEC);
 	igt_assert_fd(fd);
 	unlink(path);
 	igt_assert(write(fd, buffer, length) == (ssize_t)length);

@@ -98,7 +98,8 @@ static void test_first(const struct target *target, const void *member)
 	igt_assert_eq(vm_access(vm, vm_written(vm_all(&view, 2))), 0);
 	vm_assert_entries_of(&view, vm, HUGE_PUD);
 	if (how->size)
-		vm_assert_entries(&view, vm, 0, size / BO_PMD_SIZE, 0);
+		vm_assert_entries(&view, vm, 0, size / BO_PMD_SIZE,
+				  size % BO_PMD_SIZE / BO_PTE_SIZE);
 	assert_words(&view, 2);
 	write_words(&view, 3);
 	igt_assert_eq(vm_access(vm, vm_all(&view, 3)), 0);

@@ -286,7 +286,7 @@ static struct drm_vttm_create random_object(struct process *p)
 {
 	struct drm_vttm_create how = {
 		.size = random_size(p),
-		.alignment = one_of(p, 0, 0, 4 * KiB, 64 * KiB, 2 * MiB),
+		.alignment = one_of(p, 0, 0, BO_PTE_SIZE, 64 * KiB, 2 * MiB),
 		.domains = 1 + below(p, ANY),
 		.caching = below(p, 3),
 		.layout = below(p, 3),

@@ -147,9 +147,9 @@ static void test_unprivileged(const struct target *target)
 {
 	fork_and_wait() {
 		struct drm_vttm_create uncleared = {
-			.size = BO_PMD_SIZE, .domains = DRM_VTTM_DOMAIN_VRAM,
+			.size = 2 * MiB, .domains = DRM_VTTM_DOMAIN_VRAM,
 			.flags = DRM_VTTM_CREATE_UNCLEARED,
-		}, cleared = { .size = BO_PMD_SIZE, .domains = DRM_VTTM_DOMAIN_VRAM };
+		}, cleared = { .size = 2 * MiB, .domains = DRM_VTTM_DOMAIN_VRAM };
 		struct drm_vttm_busy busy = { .duration_ms = 1 };
 
 		igt_assert_eq(setuid(65534), 0);

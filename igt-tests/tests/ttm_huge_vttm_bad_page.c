@@ -13,10 +13,10 @@
 
 IGT_TEST_DESCRIPTION("Huge page-table entries and pages that fail");
 
-static const struct named_size sizes[] = { { "1g", GiB }, { "2m", 8 * MiB } };
+static const struct named_size sizes[] = { { "1g", BO_PUD_SIZE }, { "2m", 4 * BO_PMD_SIZE } };
 
 /* No first page of an entry */
-#define BAD	(2 * MiB + 4 * KiB)
+#define BAD	(BO_PMD_SIZE + BO_PTE_SIZE)
 
 struct bad_page {
 	struct view view;
@@ -83,7 +83,7 @@ static void assert_all_but_page(const struct bad_page *bad)
 {
 	const struct view *view = &bad->view;
 	struct view left = sub_view(view, 0, BAD);
-	struct view right = sub_view(view, BAD + 4 * KiB, view->length - BAD - 4 * KiB);
+	struct view right = sub_view(view, BAD + BO_PTE_SIZE, view->length - BAD - BO_PTE_SIZE);
 
 	assert_broken(view->addr + BAD);
 	assert_contents(&left, view_step(view), 1);

@@ -54,8 +54,11 @@ static void map_anew(struct view *view)
 /* Of an object with entries of 2 MiB and contents 1 */
 static struct view busy_view(const struct target *target)
 {
-	struct view view = vttm_new_view(target, .size = 4 * MiB, .domains = ANY);
+	const uint64_t size = 2 * BO_PMD_SIZE;
+	struct view view;
 
+	require_room(target, size);
+	view = vttm_new_view(target, .size = size, .domains = ANY);
 	fill(&view, BO_EVERY_PAGE, 1);
 	map_anew(&view);
 	return view;

@@ -70,7 +70,7 @@ static const struct place {
 static void test_dirty(const struct target *target, const void *member)
 {
 	const struct place *place = member;
-	struct view view = vttm_new_view(target, .size = 6 * MiB + 12 * KiB,
+	struct view view = vttm_new_view(target, .size = 6 * MiB + 3 * BO_PTE_SIZE,
 					 .domains = VRAM | SYSTEM);
 	struct view other = map_whole(target, view.bo, PROT_READ | PROT_WRITE), part;
 	uint64_t none[WORDS] = { 0 }, all[WORDS] = { 0 }, *expected;
@@ -256,7 +256,7 @@ static const struct size {
 	uint64_t size;
 	enum bo_level level;
 	int rounds;
-} sizes[] = { { "2m", 4 * MiB, BO_PMD, 40 }, { "1g", GiB, BO_PUD, 4 } };
+} sizes[] = { { "2m", 2 * BO_PMD_SIZE, BO_PMD, 40 }, { "1g", BO_PUD_SIZE, BO_PUD, 4 } };
 
 /*
  * Threads write when the tracking of @view begins, and when all was made clean. @seen shows what they
@@ -356,7 +356,7 @@ static void test_guest(const struct target *target)
 	struct vm *vm;
 
 	require_kvm();
-	view = vttm_new_view(target, .size = 6 * MiB + 12 * KiB, .domains = VRAM);
+	view = vttm_new_view(target, .size = 6 * MiB + 3 * BO_PTE_SIZE, .domains = VRAM);
 	vm = vm_new();
 	vm_give(vm, &view, 0);
 	igt_assert_eq(vm_access(vm, vm_written(vm_all(&view, 1))), 0);

@@ -64,13 +64,13 @@ static const struct layout {
 	uint64_t size, alignment;
 	uint32_t layout, blocks;	/* how many, if it is known */
 } layouts[] = {
-	{ "worst-4k", 3 * MiB, 4 * KiB, DRM_VTTM_LAYOUT_WORST, 768 },
+	{ "worst-4k", 768 * BO_PTE_SIZE, BO_PTE_SIZE, DRM_VTTM_LAYOUT_WORST, 768 },
 	{ "worst-64k", 5 * MiB, 64 * KiB, DRM_VTTM_LAYOUT_WORST, 80 },
 	{ "worst-1m", 7 * MiB, 1 * MiB, DRM_VTTM_LAYOUT_WORST, 7 },
 	{ "worst-2m", 12 * MiB, 2 * MiB, DRM_VTTM_LAYOUT_WORST, 6 },
 	{ "worst-8m", 24 * MiB, 8 * MiB, DRM_VTTM_LAYOUT_WORST, 3 },
-	{ "any", 13 * MiB + 12 * KiB, 0, DRM_VTTM_LAYOUT_ANY, 0 },
-	{ "contiguous", 13 * MiB + 12 * KiB, 0, DRM_VTTM_LAYOUT_CONTIGUOUS, 1 },
+	{ "any", 13 * MiB + 3 * BO_PTE_SIZE, 0, DRM_VTTM_LAYOUT_ANY, 0 },
+	{ "contiguous", 13 * MiB + 3 * BO_PTE_SIZE, 0, DRM_VTTM_LAYOUT_CONTIGUOUS, 1 },
 	{ "contiguous-small", 3 * MiB, 0, DRM_VTTM_LAYOUT_CONTIGUOUS, 1 },
 };
 
@@ -129,7 +129,7 @@ static void map_three_gib(const struct target *target, uint32_t layout, size_t b
 	struct view view = map_whole(target, &bo, PROT_READ | PROT_WRITE);
 	uint64_t faults = faults_of_touching(&view, false);
 
-	assert_entry_counts(&view, 3, 0, 0);
+	assert_entry_counts(&view, 3 * GiB / BO_PUD_SIZE, 3 * GiB % BO_PUD_SIZE / BO_PMD_SIZE, 0);
 	igt_assert_eq(count_blocks(&bo), blocks);
 	view_assert(&view, faults == 1, "%" PRIu64 " faults on %zu blocks, expected 1", faults,
 		    blocks);
@@ -187,7 +187,7 @@ static void test_caching(const struct target *target, const void *member)
 	const struct cache_mode *mode = member;
 	const char *cache = mode->domain & (VRAM | TINY) && vttm_has_struct_pages() ?
 		BO_UNCACHED : mode->cache;
-	uint64_t size = mode->domain == VRAM ? size_of_all_levels(target) : 4 * MiB + 4 * KiB;
+	uint64_t size = mode->domain == VRAM ? size_of_all_levels(target) : 4 * MiB + BO_PTE_SIZE;
 	struct bo bo = vttm_bo(target, .size = size, .domains = mode->domain,
 			       .caching = mode->caching, .flags = UNCLEARED);
 
@@ -195,7 +195,8 @@ static void test_caching(const struct target *target, const void *member)
 		require_room_outside(target, size);
 	for (int value = HUGE_NONE; value <= HUGE_PUD; value++) {
 		struct view view;
-		int largest = size > GiB ? value : value ? HUGE_PMD : HUGE_NONE;
+		int largest = size > BO_PUD_SIZE ? value :
+			      size > BO_PMD_SIZE && value ? HUGE_PMD : HUGE_NONE;
 		struct bo_levels found;
 
 		set_huge_faults(value);

@@ -33,7 +33,7 @@ static void test_move(const struct target *target)
 		SYSTEM, VRAM, GTT, SYSTEM, TINY, VRAM, TINY, GTT, VRAM, SYSTEM, GTT, TINY, SYSTEM,
 		VRAM,
 	};
-	struct view view = vttm_new_view(target, .size = 6 * MiB + 4 * KiB, .domains = ANY);
+	struct view view = vttm_new_view(target, .size = 6 * MiB + BO_PTE_SIZE, .domains = ANY);
 
 	require_room_outside(target, view.length);
 	assert_domain(&view, VRAM);

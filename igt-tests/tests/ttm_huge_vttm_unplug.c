@@ -17,9 +17,11 @@ IGT_TEST_DESCRIPTION("Huge page-table entries for memory of a device that goes")
 /* All of an object with entries of every level and contents */
 static struct view view_of_all_levels(const struct target *target, uint32_t domains)
 {
-	struct view view = vttm_new_view(target, .size = size_of_all_levels(target),
-					 .domains = domains, .flags = UNCLEARED);
+	const uint64_t size = size_of_all_levels(target);
+	struct view view;
 
+	require_room(target, size);
+	view = vttm_new_view(target, .size = size, .domains = domains, .flags = UNCLEARED);
 	faults_of_touching(&view, false);
 	fill(&view, view_step(&view), 1);
 	return view;
