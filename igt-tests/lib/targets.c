@@ -270,6 +270,14 @@ void require_room(const struct target *target, uint64_t size)
 			       vram / KiB, size / KiB);
 }
 
+void require_room_outside(const struct target *target, uint64_t size)
+{
+	struct target outside = *target;
+
+	outside.placement = BO_SYSTEM;
+	require_room(&outside, size);
+}
+
 void require_small_vram(const struct target *target, uint64_t most)
 {
 	uint64_t vram = bo_vram_size(target->fd);

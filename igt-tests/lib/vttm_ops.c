@@ -19,14 +19,6 @@ bool vttm_has_struct_pages(void)
 	return value == 'Y';
 }
 
-void require_room_outside(const struct target *target, uint64_t size)
-{
-	struct target outside = *target;
-
-	outside.placement = BO_SYSTEM;
-	require_room(&outside, size);
-}
-
 struct bo vttm_bo_from(const struct target *target, struct drm_vttm_create how)
 {
 	struct bo bo;

@@ -22,8 +22,6 @@ bool is_vttm(const struct target *target);
 bool vttm_has_struct_pages(void);
 #define ON_VTTM(function, array)						\
 	.on = is_vttm, .test_member = (function), FAMILY(array)
-/* Skips unless objects of @size bytes have room in system memory, as require_room() does. */
-void require_room_outside(const struct target *target, uint64_t size);
 
 /*
  * An object, or all of one that lasts until the next target: .size, .domains and what else of

@@ -139,8 +139,10 @@ static void test_switch(const struct target *target, const void *member)
 static void test_evict(const struct target *target)
 {
 	struct view view;
-	struct vm *vm = new_guest(target, &view, 1);
+	struct vm *vm;
 
+	require_room_outside(target, object_size(target));
+	vm = new_guest(target, &view, 1);
 	evict(&view);
 	vm_assert_entries(&view, vm, 0, 0, 0);
 	igt_assert_eq(vm_access(vm, vm_all(&view, 1)), 0);
@@ -456,6 +458,8 @@ static void test_unplug(const struct target *target)
 	struct pci_address device = pci_address(target);
 	struct turns turns;
 
+	/* A child cannot skip. */
+	require_room(target, object_size(target));
 	in_child(&turns) {
 		struct guest_access first = vm_range(GUEST_FREE, VM_STEP, 0);
 		struct view view;

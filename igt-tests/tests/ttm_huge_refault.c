@@ -127,8 +127,10 @@ static void test_cut(const struct target *target, const void *member)
  */
 static void test_evict(const struct target *target)
 {
-	struct view view = new_filled(target, object_size(target), 1);
+	struct view view;
 
+	require_room_outside(target, object_size(target));
+	view = new_filled(target, object_size(target), 1);
 	evict(&view);
 	/* 1 GiB entries of system memory do not exist. */
 	check_view(&view, HUGE_PMD, view_step(&view), 1);

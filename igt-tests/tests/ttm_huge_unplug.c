@@ -19,7 +19,7 @@
 IGT_TEST_DESCRIPTION("Mappings of TTM buffer objects when their device is unplugged");
 
 #define SEED	1
-#define SMALL	(4 * MiB + 4 * KiB)
+#define SMALL	(4 * MiB + BO_PTE_SIZE)
 
 /*
  * Nothing of the object is left: what is there is memory that holds what was written there since.

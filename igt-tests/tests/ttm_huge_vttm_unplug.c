@@ -17,11 +17,9 @@ IGT_TEST_DESCRIPTION("Huge page-table entries for memory of a device that goes")
 /* All of an object with entries of every level and contents */
 static struct view view_of_all_levels(const struct target *target, uint32_t domains)
 {
-	const uint64_t size = size_of_all_levels(target);
-	struct view view;
+	struct view view = vttm_new_view(target, .size = size_of_all_levels(target),
+					 .domains = domains, .flags = UNCLEARED);
 
-	require_room(target, size);
-	view = vttm_new_view(target, .size = size, .domains = domains, .flags = UNCLEARED);
 	faults_of_touching(&view, false);
 	fill(&view, view_step(&view), 1);
 	return view;
@@ -62,6 +60,8 @@ static void test_unplug(const struct target *target, const void *member)
 	struct pci_address device = pci_address(target);
 	struct turns turns;
 
+	/* A child cannot skip. */
+	require_room(target, size_of_all_levels(target));
 	in_child(&turns) {
 		struct drm_vttm_query query;
 		struct view view, inside;
@@ -98,6 +98,8 @@ static void test_unplug_fork(const struct target *target)
 	struct pci_address device = pci_address(target);
 	struct turns turns;
 
+	/* A child cannot skip. */
+	require_room(target, size_of_all_levels(target));
 	in_child(&turns) {
 		struct view view = view_of_all_levels(target, VRAM);
 		volatile uint64_t *words = (volatile uint64_t *)view.addr;
