@@ -226,6 +226,21 @@ static void test_mprotect(const struct target *target, const void *member)
 }
 
 /**
+ * SUBTEST: madvise
+ * Description: MADV_DONTNEED is refused, as for all mappings of pfns, and takes no entry away.
+ */
+static void test_madvise(const struct target *target)
+{
+	struct view view;
+	struct vm *vm = new_guest(target, &view, 1);
+
+	igt_assert_eq(madvise(view.addr, view.length, MADV_DONTNEED), -1);
+	igt_assert_eq(errno, EINVAL);
+	vm_assert_entries_of(&view, vm, HUGE_PUD);
+	igt_assert_eq(vm_access(vm, vm_all(&view, 1)), 0);
+}
+
+/**
  * SUBTEST: munmap
  * Description: While the guest reads, a page of the mapping goes: KVM cannot map it, and the guest
  *              has everything else.
@@ -459,13 +474,14 @@ static void test_unplug(const struct target *target)
 	struct turns turns;
 
 	/* A child cannot skip. */
-	require_room(target, object_size(target));
+	require_room(target, size_of_all_levels(target));
 	in_child(&turns) {
 		struct guest_access first = vm_range(GUEST_FREE, VM_STEP, 0);
 		struct view view;
 		struct vm *vm = new_guest(target, &view, 1);
 
-		vm_start(vm, vm_written(vm_all(&view, 1)));
+		/* Not all of a gigabyte: the pages that come are 4 KiB each. */
+		vm_start(vm, vm_written(vm_range(GUEST_FREE, 4 * MiB, 1)));
 		next_turn(&turns);
 		vm_wait_round(vm);
 		igt_assert_eq(vm_stop(vm), 0);
@@ -491,6 +507,7 @@ static const struct subtest subtests[] = {
 	  .on = on_vram },
 	{ "mprotect-%s", "Forbids access and allows it again",
 	  .test_member = test_mprotect, FAMILY(protections) },
+	{ "madvise", "Cannot take entries away", .test = test_madvise },
 	{ "munmap", "Unmaps a page under a running guest", .test = test_munmap },
 	{ "mremap", "Moves the mapping", .test = test_mremap },
 	{ "fork", "Forks the process that has the machine", .test = test_fork },

@@ -273,9 +273,11 @@ static int random_prot(struct process *p)
 
 static uint64_t random_size(struct process *p)
 {
+	/* Not those of PMD entries: with pages of 64 KiB, the small device has no room for one. */
 	static const struct { uint64_t least, count, unit; } sizes[] = {
-		{ 1, 16, BO_PTE_SIZE }, { 1, 3, BO_PMD_SIZE },
-		{ 510, 5, BO_PTE_SIZE }, { 1, 2560, BO_PTE_SIZE },
+		{ 1, 16, BO_PTE_SIZE }, { 1, 3, 2 * MiB },
+		{ 2 * MiB / BO_PTE_SIZE - 2, 5, BO_PTE_SIZE },
+		{ 1, 10 * MiB / BO_PTE_SIZE, BO_PTE_SIZE },
 	};
 	uint64_t i = below(p, ARRAY_SIZE(sizes));
 
