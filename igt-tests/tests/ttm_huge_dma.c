@@ -25,7 +25,8 @@ IGT_TEST_DESCRIPTION("TTM buffer objects, mapped for DMA by vfio");
 /* The device has addresses of 28 bits, and a buffer that only DMA reads and writes. */
 #define OBJECT_IOVA	0
 #define OBJECT_MOST	(64 * MiB)
-#define BOUNCE_IOVA	(128 * MiB)
+/* The SMMU has interrupts at 128 MiB. */
+#define BOUNCE_IOVA	(96 * MiB)
 #define EDU_BUFFER	0x40000
 #define EDU_SOURCE	0x80
 #define EDU_DESTINATION	0x88
