@@ -134,24 +134,44 @@ uint64_t pci_memory_address(const struct pci_address *device)
 	return bar2(device).address;
 }
 
-static bool is_free_ivshmem(const struct pci_address *device)
+static bool is_device(const struct pci_address *device, const char *vendor, const char *id)
 {
-	char vendor[16], id[16], driver[32];
+	char found_vendor[16], found_id[16];
+
+	return read_value(file_of(device, "vendor").text, found_vendor, sizeof(found_vendor)) &&
+	       read_value(file_of(device, "device").text, found_id, sizeof(found_id)) &&
+	       !strcmp(found_vendor, vendor) && !strcmp(found_id, id);
+}
+
+static bool is_free_ivshmem(const struct pci_address *device, uint64_t size)
+{
+	char driver[32];
 
 	read_link(device, "driver", driver, sizeof(driver));
-	return read_value(file_of(device, "vendor").text, vendor, sizeof(vendor)) &&
-	       read_value(file_of(device, "device").text, id, sizeof(id)) &&
-	       !strcmp(vendor, "0x1af4") && !strcmp(id, "0x1110") &&
-	       (!driver[0] || !strcmp(driver, "vfio-pci"));
+	return is_device(device, "0x1af4", "0x1110") &&
+	       (!driver[0] || !strcmp(driver, "vfio-pci")) && bar2(device).size >= size;
+}
+
+static bool find_device(bool (*fits)(const struct pci_address *device, uint64_t arg), uint64_t arg,
+			struct pci_address *device)
+{
+	struct dirent *entry;
+	bool found = false;
+	DIR *devices = opendir(DEVICES);
+
+	igt_require_f(devices, "no " DEVICES "\n");
+	while (!found && (entry = readdir(devices))) {
+		snprintf(device->name, sizeof(device->name), "%.31s", entry->d_name);
+		found = fits(device, arg);
+	}
+	closedir(devices);
+	return found;
 }
 
 struct pci_address pci_memory(uint64_t size)
 {
 	const char *named = getenv(PCI_MEMORY);
 	struct pci_address device = { "" };
-	struct dirent *entry;
-	bool found = false;
-	DIR *devices;
 
 	if (named) {
 		snprintf(device.name, sizeof(device.name), "%s", named);
@@ -160,14 +180,8 @@ struct pci_address pci_memory(uint64_t size)
 			      named, size / MiB);
 		return device;
 	}
-	devices = opendir(DEVICES);
-	igt_require_f(devices, "no " DEVICES "\n");
-	while (!found && (entry = readdir(devices))) {
-		snprintf(device.name, sizeof(device.name), "%.31s", entry->d_name);
-		found = is_free_ivshmem(&device) && bar2(&device).size >= size;
-	}
-	closedir(devices);
-	igt_require_f(found, "no QEMU ivshmem with %" PRIu64 " MiB in BAR 2 that is free; "
+	igt_require_f(find_device(is_free_ivshmem, size, &device),
+		      "no QEMU ivshmem with %" PRIu64 " MiB in BAR 2 that is free; "
 		      PCI_MEMORY " names another device\n", size / MiB);
 	return device;
 }
@@ -221,7 +235,7 @@ static void give_back(int sig)
 	lent.device.name[0] = lent.driver[0] = '\0';
 }
 
-static int try_vfio_group(const struct pci_address *device)
+static int try_vfio_group(const struct pci_address *device, const char *prefix)
 {
 	char driver[32], group[32], path[64];
 
@@ -230,7 +244,7 @@ static int try_vfio_group(const struct pci_address *device)
 	read_link(device, "iommu_group", group, sizeof(group));
 	if (strcmp(driver, "vfio-pci") || !group[0])
 		return -1;
-	snprintf(path, sizeof(path), "/dev/vfio/noiommu-%s", group);
+	snprintf(path, sizeof(path), "/dev/vfio/%s%s", prefix, group);
 	return open(path, O_RDWR | O_CLOEXEC);
 }
 
@@ -242,7 +256,7 @@ int open_vfio_group(const struct pci_address *device)
 		      "no " NOIOMMU ": CONFIG_VFIO_NOIOMMU and root are needed\n");
 	igt_install_exit_handler(give_back);
 	set_knob(NOIOMMU, "1");
-	group = try_vfio_group(device);
+	group = try_vfio_group(device, "noiommu-");
 	if (group >= 0)
 		return group;
 	igt_require_f(errno != EBUSY, "%s: a vfio group in use, by a virtual machine perhaps\n",
@@ -259,7 +273,21 @@ int open_vfio_group(const struct pci_address *device)
 		write_address(device, file_of(device, "driver/unbind").text);
 	write_address(device, PROBE);
 
-	group = try_vfio_group(device);
+	group = try_vfio_group(device, "noiommu-");
 	igt_require_f(group >= 0, "%s: vfio-pci gives no group without an IOMMU\n", device->name);
+	return group;
+}
+
+static bool is_edu(const struct pci_address *device, uint64_t arg)
+{
+	(void)arg;
+	return is_device(device, "0x1234", "0x11e8");
+}
+
+int open_edu_group(struct pci_address *device)
+{
+	int group = find_device(is_edu, 0, device) ? try_vfio_group(device, "") : -1;
+
+	igt_require_f(group >= 0, "no QEMU edu with an IOMMU that vfio-pci has\n");
 	return group;
 }

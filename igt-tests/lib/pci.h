@@ -37,5 +37,7 @@ uint64_t pci_memory_address(const struct pci_address *device);
  * and vfio takes such devices at all. Skips where that does not work.
  */
 int open_vfio_group(const struct pci_address *device);
+/* The vfio group of QEMU's edu, which vfio-pci has, behind an IOMMU. Skips if there is none. */
+int open_edu_group(struct pci_address *device);
 
 #endif

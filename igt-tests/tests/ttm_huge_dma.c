@@ -9,15 +9,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
-#include <limits.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
-#include "kernel.h"
 #include "vttm_ops.h"
 
 IGT_TEST_DESCRIPTION("TTM buffer objects, mapped for DMA by vfio");
@@ -38,37 +35,6 @@ IGT_TEST_DESCRIPTION("TTM buffer objects, mapped for DMA by vfio");
 static int container = -1, device = -1;
 static volatile char *registers;
 static uint64_t *bounce;		/* memory that the device can always reach */
-
-/* The folder of a device that vfio-pci has, and its IOMMU group */
-static bool find_edu(char *name, size_t size, char *group, size_t group_size)
-{
-	char path[PATH_MAX], vendor[16], id[16], link[PATH_MAX];
-	bool found = false;
-	glob_t devices;
-
-	if (glob("/sys/bus/pci/drivers/vfio-pci/????:*", 0, NULL, &devices))
-		return false;
-	for (size_t i = 0; i < devices.gl_pathc && !found; i++) {
-		ssize_t length;
-
-		snprintf(path, sizeof(path), "%s/vendor", devices.gl_pathv[i]);
-		if (!read_value(path, vendor, sizeof(vendor)) || strcmp(vendor, "0x1234"))
-			continue;
-		snprintf(path, sizeof(path), "%s/device", devices.gl_pathv[i]);
-		if (!read_value(path, id, sizeof(id)) || strcmp(id, "0x11e8"))
-			continue;
-		snprintf(path, sizeof(path), "%s/iommu_group", devices.gl_pathv[i]);
-		length = readlink(path, link, sizeof(link) - 1);
-		if (length < 0)
-			continue;
-		link[length] = '\0';
-		snprintf(name, size, "%s", strrchr(devices.gl_pathv[i], '/') + 1);
-		snprintf(group, group_size, "/dev/vfio/%s", strrchr(link, '/') + 1);
-		found = !access(group, F_OK);
-	}
-	globfree(&devices);
-	return found;
-}
 
 static int map_dma(void *addr, uint64_t iova, uint64_t size)
 {
@@ -102,18 +68,15 @@ static void open_device(void)
 					   .index = VFIO_PCI_CONFIG_REGION_INDEX };
 	struct vfio_region_info bar = { .argsz = sizeof(bar), .index = VFIO_PCI_BAR0_REGION_INDEX };
 	const uint16_t command = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
-	char name[32], path[64];
-	int group;
+	struct pci_address edu;
+	int group = open_edu_group(&edu);
 
-	igt_require_f(find_edu(name, sizeof(name), path, sizeof(path)),
-		      "no QEMU edu with an IOMMU that vfio-pci has\n");
 	container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
-	group = open(path, O_RDWR | O_CLOEXEC);
-	igt_assert_f(container >= 0 && group >= 0, "%s: %s\n", path, strerror(errno));
+	igt_assert_fd(container);
 	igt_assert_eq(ioctl(group, VFIO_GROUP_SET_CONTAINER, &container), 0);
 	igt_assert_eq(ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU), 0);
-	device = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, name);
-	igt_assert_f(device >= 0, "%s: %s\n", name, strerror(errno));
+	device = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, edu.name);
+	igt_assert_f(device >= 0, "%s: %s\n", edu.name, strerror(errno));
 
 	igt_assert_eq(ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &config), 0);
 	igt_assert_eq(pwrite(device, &command, sizeof(command), config.offset + PCI_COMMAND),
