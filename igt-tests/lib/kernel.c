@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,6 +109,57 @@ void read_maps(void)
 			;
 		close(fd);
 	}
+}
+
+#define TRACING	"/sys/kernel/tracing/"
+
+static const char *event_switch(const char *event)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), TRACING "events/%s/enable", event);
+	return path;
+}
+
+void require_event(const char *event)
+{
+	const char *path = event_switch(event);
+
+	igt_require_f(!access(path, W_OK), "no %s: CONFIG_FTRACE, CONFIG_EVENT_TRACING, "
+		      "tracefs mounted, and root are needed\n", path);
+}
+
+void trace_start(const char *event)
+{
+	/* Opening it this way empties it. */
+	FILE *f = fopen(TRACING "trace", "we");
+
+	igt_assert_f(f, "cannot empty " TRACING "trace: %s\n", strerror(errno));
+	fclose(f);
+	igt_assert_eq(write_value(event_switch(event), "1"), 0);
+}
+
+void trace_stop(const char *event, void (*each)(const char *fields))
+{
+	uint64_t kept = 0, written = 0;
+	char line[1024], name[64];
+	FILE *f;
+
+	igt_assert_eq(write_value(event_switch(event), "0"), 0);
+	snprintf(name, sizeof(name), " %s: ", strchr(event, '/') + 1);
+	f = fopen(TRACING "trace", "re");
+	igt_assert_f(f, "no " TRACING "trace: %s\n", strerror(errno));
+	while (fgets(line, sizeof(line), f)) {
+		const char *found = strstr(line, name);
+
+		sscanf(line, "# entries-in-buffer/entries-written: %" SCNu64 "/%" SCNu64, &kept,
+		       &written);
+		if (found)
+			each(found + strlen(name));
+	}
+	fclose(f);
+	igt_assert_f(kept == written, "the trace has lost %" PRIu64 " of %" PRIu64 " events\n",
+		     written - kept, written);
 }
 
 bool read_vmstat(const char * const *names, uint64_t *values, size_t count)

@@ -30,6 +30,15 @@ void read_maps(void);
  */
 bool read_vmstat(const char * const *names, uint64_t *values, size_t count);
 
+/* Skips where the kernel cannot trace an event ("SYSTEM/NAME"). */
+void require_event(const char *event);
+/*
+ * Has the kernel trace an event in all processes, until trace_stop() ends that and calls @each with the
+ * fields of each event. Nothing may have been lost.
+ */
+void trace_start(const char *event);
+void trace_stop(const char *event, void (*each)(const char *fields));
+
 #define FAIL_TASK	"/proc/thread-self/make-it-fail"
 #define FAIL_PAGES	"/sys/kernel/debug/fail_page_alloc/"
 /*

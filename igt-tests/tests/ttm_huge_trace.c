@@ -17,8 +17,7 @@
 
 IGT_TEST_DESCRIPTION("Tracepoint and counters of faults on TTM buffer objects");
 
-#define TRACING		"/sys/kernel/tracing/"
-#define EVENT		TRACING "events/ttm/ttm_bo_vm_fault/enable"
+#define EVENT		"ttm/ttm_bo_vm_fault"
 
 /* /sys/kernel/debug/dri/DEVICE/ttm_faults */
 enum { FAULTS, ERRORS, PTES, PMDS, PUDS, COUNTERS };
@@ -61,19 +60,13 @@ static void read_counters(const char *device, uint64_t *c)
 static void record_start(const struct view *view)
 {
 	char path[PATH_MAX];
-	FILE *f;
 
 	record.view = *view;
 	record.count = 0;
 	igt_assert_eq(bo_device(view->target->fd, path, sizeof(path)), 0);
 	snprintf(record.device, sizeof(record.device), "%.63s", strrchr(path, '/') + 1);
 
-	/* Opening it this way empties it. */
-	f = fopen(TRACING "trace", "we");
-	igt_assert(f);
-	fclose(f);
-	igt_assert_eq(write_value(EVENT, "1"), 0);
-
+	trace_start(EVENT);
 	read_counters(record.device, record.counters);
 	record.page_faults = bo_faults();
 }
@@ -105,30 +98,13 @@ static void parse_event(const char *text)
 
 static void record_stop(void)
 {
-	static const char name[] = " ttm_bo_vm_fault: ";
-	uint64_t page_faults = bo_faults(), kept = 0, written = 0, counters[COUNTERS];
-	char line[1024];
-	FILE *f;
+	uint64_t page_faults = bo_faults(), counters[COUNTERS];
 
-	igt_assert_eq(write_value(EVENT, "0"), 0);
 	record.page_faults = page_faults - record.page_faults;
 	read_counters(record.device, counters);
 	for (int i = 0; i < COUNTERS; i++)
 		record.counters[i] = counters[i] - record.counters[i];
-
-	f = fopen(TRACING "trace", "re");
-	igt_assert(f);
-	while (fgets(line, sizeof(line), f)) {
-		const char *text = strstr(line, name);
-
-		sscanf(line, "# entries-in-buffer/entries-written: %" SCNu64 "/%" SCNu64, &kept,
-		       &written);
-		if (text)
-			parse_event(text + strlen(name));
-	}
-	fclose(f);
-	target_assert(record.view.target, kept == written, "the trace has lost %" PRIu64 " of %"
-		      PRIu64 " events", written - kept, written);
+	trace_stop(EVENT, parse_event);
 }
 
 static void assert_equal(uint64_t found, const char *what, uint64_t expected, const char *as)
@@ -478,8 +454,7 @@ int igt_main()
 {
 	igt_fixture() {
 		ttm_huge_init();
-		igt_require_f(!access(EVENT, W_OK), "no %s: CONFIG_FTRACE, CONFIG_EVENT_TRACING, "
-			      "tracefs mounted, and root are needed\n", EVENT);
+		require_event(EVENT);
 		/* So that what runs between two looks at bo_faults() does not fault itself. */
 		igt_assert_eq(mlockall(MCL_CURRENT), 0);
 	}

@@ -63,7 +63,8 @@
  *
  * SUBTEST: fault-count-%s
  * Description: One fault maps all of the BAR, with entries as large as %arg[1] allows, or fills one
- *		page table where only 4 KiB entries fit
+ *		page table where only 4 KiB entries fit; mm's event tells of each fault and its
+ *		entries
  *
  * arg[1]:
  *
@@ -222,6 +223,43 @@ static const struct named_size addresses[] = {
 	{ "1g", 0 }, { "2m", 2 * MiB }, { "4k", 4 * KiB },
 };
 
+#define EVENT	"pfnmap/pfnmap_insert"
+
+/* The faults of a view by the events of mm, with the sums of their entries */
+static struct {
+	struct view view;
+	uint64_t count;
+	struct bo_levels levels;
+} traced;
+
+static void add_event(const char *fields)
+{
+	uint64_t address, pte, pmd, pud;
+	int got = sscanf(fields, "dev=%*u:%*u ino=%*u address=%" SCNx64 " pgoff=%*x pfn=%*x before=%*u "
+			 "after=%*u ptes=%" SCNu64 " pmds=%" SCNu64 " puds=%" SCNu64, &address,
+			 &pte, &pmd, &pud);
+
+	igt_assert_f(got == 4, "cannot read event after %d numbers: %s\n", got, fields);
+	if (address - (uintptr_t)traced.view.addr >= traced.view.length)
+		return;
+	traced.count++;
+	traced.levels.pte += pte;
+	traced.levels.pmd += pmd;
+	traced.levels.pud += pud;
+}
+
+static void assert_traced(const struct view *view, uint64_t faults, const struct bo_levels *levels)
+{
+	const struct bo_levels *t = &traced.levels;
+
+	view_assert(view, traced.count == faults, "%" PRIu64 " events of %" PRIu64 " faults",
+		    traced.count, faults);
+	view_assert(view, t->pud == levels->pud && t->pmd == levels->pmd && t->pte == levels->pte,
+		    "events say %" PRIu64 " pud, %" PRIu64 " pmd, %" PRIu64 " pte, and there are %"
+		    PRIu64 " pud, %" PRIu64 " pmd, %" PRIu64 " pte", t->pud, t->pmd, t->pte,
+		    levels->pud, levels->pmd, levels->pte);
+}
+
 static void test_fault_count(const struct target *target, const void *member)
 {
 	uint64_t beside = member_size(member), faults, expected;
@@ -230,14 +268,19 @@ static void test_fault_count(const struct target *target, const void *member)
 
 	if (beside)
 		require_4k_pages();
+	require_event(EVENT);
 	view = map_at(target, &bar, GiB, beside);
+	traced = (typeof(traced)){ .view = view };
+	trace_start(EVENT);
 	faults = faults_of_touching(&view, false);
+	trace_stop(EVENT, add_event);
 	levels = levels_of(&view);
 	expected = levels.pte ? BAR_SIZE / BO_PMD_SIZE + 1 : 1;
 	view_assert(&view, faults == expected, "%" PRIu64 " faults, expected %" PRIu64 " (%" PRIu64
 		    " pud, %" PRIu64 " pmd, %" PRIu64 " pte)", faults, expected, levels.pud,
 		    levels.pmd, levels.pte);
 	assert_levels(&view, HUGE_PUD);
+	assert_traced(&view, faults, &levels);
 	finish(&view);
 }
 
