@@ -559,4 +559,5 @@ shell: $(if $(filter base,$(KERNEL)),base-kernel,$(if $(filter debug,$(KERNEL)),
 		$(call image,$(if $(filter base,$(KERNEL)),$(base)/.plain,$(tree)/.$(KERNEL)))
 
 clean:
+	@for tree in $(wildcard build/linux build/linux-[0-9]*); do guest/tree saved $$tree || exit; done
 	rm -rf build results

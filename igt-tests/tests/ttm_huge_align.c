@@ -549,30 +549,37 @@ static void test_mremap_anywhere(const struct target *target)
 	assert_levels(&view, HUGE_PUD);
 }
 
+static void assert_vram_aligned(const struct target *target, uint64_t size)
+{
+	/* Without the wish, the object would start where this one ends. */
+	struct bo odd = target_bo(target, 3 * BO_PTE_SIZE), bo = target_bo(target, size);
+	uint64_t alignment = wanted_alignment(size), base = vram_address(target, &bo, NULL);
+
+	target_assert(target, base % alignment == 0, "switch at %d: object of %" PRIu64 " KiB is at %#"
+		      PRIx64 " in VRAM, expected a multiple of %" PRIu64 " KiB",
+		      bo_get_huge_faults(), size / KiB, base, alignment / KiB);
+	bo_destroy(&bo);
+	bo_destroy(&odd);
+}
+
 /**
  * SUBTEST: vram-aligned
  * Description: Where there is room, an object that is large enough for a huge entry starts at a
- *              multiple of that entry's size in VRAM.
+ *              multiple of that entry's size in VRAM, whatever the switch allows.
  */
 static void test_vram_aligned(const struct target *target)
 {
 	static const uint64_t vram_sizes[] = { 2 * MiB, 3 * MiB, 16 * MiB, 1 * GiB };
 
 	for (size_t i = 0; i < ARRAY_SIZE(vram_sizes); i++) {
-		uint64_t size = vram_sizes[i], alignment = wanted_alignment(size), base;
-		struct bo odd, bo;
+		uint64_t size = vram_sizes[i];
 
 		if (size > bo_max_size(target->fd, BO_VRAM) || size > bo_vram_size(target->fd) / 2)
 			continue;
-		/* Without the wish, the object would start where this one ends. */
-		odd = target_bo(target, 3 * BO_PTE_SIZE);
-		bo = target_bo(target, size);
-		base = vram_address(target, &bo, NULL);
-		target_assert(target, base % alignment == 0, "object of %" PRIu64 " KiB is at %#"
-			      PRIx64 " in VRAM, expected a multiple of %" PRIu64 " KiB",
-			      size / KiB, base, alignment / KiB);
-		bo_destroy(&bo);
-		bo_destroy(&odd);
+		for (int value = HUGE_NONE; value <= HUGE_PUD; value++) {
+			set_huge_faults(value);
+			assert_vram_aligned(target, size);
+		}
 	}
 }
 
