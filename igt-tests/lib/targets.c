@@ -278,6 +278,13 @@ void require_room_outside(const struct target *target, uint64_t size)
 	require_room(&outside, size);
 }
 
+void require_blocks_outside(const struct target *target, uint64_t size)
+{
+	/* TTM finds blocks of 2 MiB even in memory that is nearly full, but not of 512 MiB. */
+	if (BO_PMD_SIZE > 2 * MiB)
+		require_room_outside(target, size);
+}
+
 void require_small_vram(const struct target *target, uint64_t most)
 {
 	uint64_t vram = bo_vram_size(target->fd);

@@ -80,6 +80,8 @@ uint64_t size_of_all_levels(const struct target *target);
 void require_room(const struct target *target, uint64_t size);
 /* The same for system memory, where objects of VRAM go when they are evicted. */
 void require_room_outside(const struct target *target, uint64_t size);
+/* The same for an object that is as huge there as in VRAM. */
+void require_blocks_outside(const struct target *target, uint64_t size);
 /* Skips where VRAM is larger than @most: filling it, as to evict an object, takes too long. */
 void require_small_vram(const struct target *target, uint64_t most);
 

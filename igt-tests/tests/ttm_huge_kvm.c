@@ -141,9 +141,7 @@ static void test_evict(const struct target *target)
 	struct view view;
 	struct vm *vm;
 
-	/* TTM finds blocks of 2 MiB even in memory that is nearly full, but not of 512 MiB. */
-	if (BO_PMD_SIZE > 2 * MiB)
-		require_room_outside(target, object_size(target));
+	require_blocks_outside(target, object_size(target));
 	vm = new_guest(target, &view, 1);
 	evict(&view);
 	vm_assert_entries(&view, vm, 0, 0, 0);

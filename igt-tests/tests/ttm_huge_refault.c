@@ -129,9 +129,7 @@ static void test_evict(const struct target *target)
 {
 	struct view view;
 
-	/* TTM finds blocks of 2 MiB even in memory that is nearly full, but not of 512 MiB. */
-	if (BO_PMD_SIZE > 2 * MiB)
-		require_room_outside(target, object_size(target));
+	require_blocks_outside(target, object_size(target));
 	view = new_filled(target, object_size(target), 1);
 	evict(&view);
 	/* 1 GiB entries of system memory do not exist. */
