@@ -447,8 +447,8 @@ arch-options:
 
 # The C libraries are for the programs in the initrd.
 check-arch: arch-options setup-kernel tree
-	@guest/setup gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu \
-		libc6-dev-arm64-cross libc6-dev-ppc64el-cross libc6-dev-riscv64-cross \
+	@guest/setup gcc-aarch64-linux-gnu gcc-i686-linux-gnu gcc-powerpc64le-linux-gnu gcc-riscv64-linux-gnu \
+		libc6-dev-arm64-cross libc6-dev-i386-cross libc6-dev-ppc64el-cross libc6-dev-riscv64-cross \
 		qemu-system-arm qemu-system-misc qemu-system-ppc qemu-system-x86
 	@$(if $(PATCHES),guest/tree base $(tree) build/linux-each)
 	@guest/check-arch $(if $(PATCHES),--$(PATCHES)) $(tree) $(if $(PATCHES),build/linux-each) $(T)
