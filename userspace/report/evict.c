@@ -17,6 +17,7 @@
 struct object {
 	struct bo bo;
 	void *map;
+	const char *huge;
 	int64_t wrong;
 };
 
@@ -41,15 +42,21 @@ static void fill(void *data)
 	bo_fill(object->map, 0, object->bo.size, BO_EVERY_PAGE, SEED);
 }
 
-/* Reads all of it, and says how it is mapped then. */
-static bool look(FILE *out, const char *when, struct object *object)
+/* A look at the mapping begins: faults from now on are its own. */
+static uint64_t begin(void)
+{
+	trace_start();
+	return bo_faults();
+}
+
+/* Reads all of it, and prints how it is mapped then. @faults is from begin(). */
+static bool look(FILE *out, const char *when, struct object *object, uint64_t faults)
 {
 	struct row row = { 0 };
-	uint64_t entries[3], faults = bo_faults();
+	uint64_t entries[3];
 	enum bo_placement where;
 	bool fine;
 
-	trace_start();
 	fine = survives(read_all, object);
 	row.page_faults = bo_faults() - faults;
 	trace_stop(object->map, object->bo.size, &row.faults);
@@ -58,7 +65,7 @@ static bool look(FILE *out, const char *when, struct object *object)
 		snprintf(row.faults.memory, sizeof(row.faults.memory), "%s",
 			 bo_placement_name(where));
 
-	fprintf(out, "  %-16s %-8s %8" PRIu64, when,
+	fprintf(out, "  %-16s %-4s  %-8s %6" PRIu64, when, object->huge,
 		row.faults.memory[0] ? row.faults.memory : "-", row.page_faults);
 	if (row_entries(&row, entries))
 		fprintf(out, " %8" PRIu64 " %6" PRIu64 " %6" PRIu64, entries[0], entries[1],
@@ -69,30 +76,29 @@ static bool look(FILE *out, const char *when, struct object *object)
 	return fine;
 }
 
-/* Whether it has moved: then the mapping is empty, and a touch of it is a fault. */
-static bool moved(struct object *object)
+/* Whether it has moved: then the mapping is empty, and a touch of it is a fault since @faults. */
+static bool moved(struct object *object, uint64_t faults)
 {
-	uint64_t faults = bo_faults();
-
 	survives(read_one, object);
 	return bo_faults() > faults;
 }
 
 static void push_out(FILE *out, struct object *object, uint64_t vram)
 {
-	uint64_t chunk = MIN(vram / 8 & -BO_PMD_SIZE, bo_max_size(object->bo.fd, BO_VRAM));
+	uint64_t chunk = MIN(vram / 8 & -BO_PMD_SIZE, bo_max_size(object->bo.fd, BO_VRAM)), faults;
 	struct bo other[MOST_OTHERS];
 	bool gone = false;
 	int count = 0, ret = 0;
 
-	moved(object);
+	moved(object, 0);
 	while (!ret && !gone && count < MOST_OTHERS && !stopped()) {
 		ret = bo_create(object->bo.fd, BO_VRAM, chunk, &other[count]);
 		count += !ret;
-		gone = moved(object);
+		faults = begin();
+		gone = moved(object, faults);
 	}
 	if (gone)
-		look(out, "pushed out", object);
+		look(out, "pushed out", object, faults);
 	else if (ret)
 		fprintf(out, "  it stayed: after %d others, no more could be created: %s\n", count,
 			strerror(-ret));
@@ -107,38 +113,53 @@ static void push_out(FILE *out, struct object *object, uint64_t vram)
 		fprintf(out, "  not brought back: %s\n", ret == -EOPNOTSUPP ?
 			"this driver offers no way without its GPU" : strerror(-ret));
 	else
-		look(out, "brought back", object);
+		look(out, "brought back", object, begin());
 }
 
-void report_eviction(FILE *out, int fd)
+/* @huge: the word for the value of the switch */
+static void evict(FILE *out, int fd, uint64_t vram, uint64_t size, const char *huge)
 {
-	uint64_t vram = bo_vram_size(fd), size = MIN(SIZE, vram / 8 & -BO_PMD_SIZE);
-	struct object object;
-	char text[SIZE_TEXT];
-	int ret;
+	struct object object = { .huge = huge };
+	int ret = bo_create(fd, BO_VRAM, size, &object.bo);
 
-	fputs("\n  An object that others push out of the card's memory, read each time:\n\n", out);
-	ret = size ? bo_create(fd, BO_VRAM, size, &object.bo) : -ENOSPC;
 	if (ret) {
 		fprintf(out, "  none: %s\n", strerror(-ret));
 		return;
 	}
 	object.map = bo_map(&object.bo, NULL, size, PROT_READ | PROT_WRITE, 0);
-	if (object.map == MAP_FAILED) {
-		fprintf(out, "  cannot be mapped: %s\n", strerror(errno));
-	} else {
-		fprintf(out, "  %-16s %-8s %8s %8s %6s %6s  %s\n", size_text(size, text), "memory",
-			"faults", "4 KiB", "2 MiB", "1 GiB", "contents");
+	if (object.map != MAP_FAILED) {
 		if (!survives(fill, &object))
 			fputs("  SIGBUS\n", out);
 		munmap(object.map, size);
 		/* From nothing, as the other times */
 		object.map = bo_map(&object.bo, NULL, size, PROT_READ | PROT_WRITE, 0);
-		if (object.map != MAP_FAILED) {
-			if (look(out, "at first", &object))
-				push_out(out, &object, vram);
-			munmap(object.map, size);
-		}
+	}
+	if (object.map == MAP_FAILED) {
+		fprintf(out, "  cannot be mapped: %s\n", strerror(errno));
+	} else {
+		if (look(out, "at first", &object, begin()))
+			push_out(out, &object, vram);
+		munmap(object.map, size);
 	}
 	bo_destroy(&object.bo);
+}
+
+void report_eviction(FILE *out, int fd, int most)
+{
+	uint64_t vram = bo_vram_size(fd), size = MIN(SIZE, vram / 8 & -BO_PMD_SIZE);
+	char text[SIZE_TEXT];
+
+	fputs("\n  An object that others push out of the card's memory, read each time\n\n", out);
+	if (!size) {
+		fprintf(out, "  none: %s\n", strerror(ENOSPC));
+		return;
+	}
+	fprintf(out, "  %-16s %-4s  %-8s %6s %8s %6s %6s  %s\n", size_text(size, text), "huge",
+		"memory", "faults", "4 KiB", "2 MiB", "1 GiB", "contents");
+	if (most < 0)
+		evict(out, fd, vram, size, "-");
+	for (int value = 0; most > 0 && value <= most && !stopped(); value += most) {
+		bo_set_huge_faults(value);
+		evict(out, fd, vram, size, value ? "on" : "off");
+	}
 }

@@ -269,7 +269,7 @@ static void print_costs(FILE *out, const struct entry *entries, int count)
 {
 	char text[SIZE_TEXT];
 
-	fprintf(out, "\n  What that costs: microseconds for a word in each page%s\n\n"
+	fprintf(out, "\n  Cost: microseconds for a word in each page%s\n\n"
 		"  placement     size  huge  first touch      writing      reading%s\n", counting ?
 		"; cycles and TLB misses for each page" : "", counting ?
 		"   cycles,   misses,   cycles,   misses,\n"
@@ -325,7 +325,7 @@ static void report_rows(FILE *out, const struct card *card, int most)
 	static struct entry entries[ROWS];
 	int count = 0;
 
-	fputs("\n  What maps an object after each page was written to once\n\n"
+	fputs("\n  Entries of an object after a write to each page\n\n"
 	      "  placement     size  huge   faults  KiB of      4 KiB  2 MiB  1 GiB  why no larger"
 	      " entries\n"
 	      "                                     tables    entries\n", out);
@@ -372,7 +372,7 @@ static void report_card(FILE *out, const struct card *card, int most)
 		return;
 	progress_note("pushing an object out of the card's memory, and checks");
 	if (card->placement[0] == BO_VRAM && card->room[0])
-		report_eviction(out, card->fd);
+		report_eviction(out, card->fd, most);
 	fputs("\n  Checks\n\n", out);
 	for (int p = 0; p < card->placements; p++) {
 		if (card->room[p])

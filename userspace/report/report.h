@@ -10,7 +10,7 @@
 #include "bo.h"
 
 /*
- * Writes a report on the card @device, or on all cards if that is NULL, to @path. Exits if that
+ * Writes a report about the card @device, or on all cards if that is NULL, to @path. Exits if that
  * cannot be done.
  */
 void report(const char *path, const char *device);
@@ -46,7 +46,7 @@ struct faults {
 
 extern const char *const limit_names[LIMITS], *const limit_texts[LIMITS];
 
-/* 0 or a negative errno: there are no events, or they are not to be had. */
+/* 0 or a negative errno: there are no events, or they cannot be read. */
 int trace_open(void);
 void trace_start(void);
 /* Of faults in a mapping since trace_start() */
@@ -90,8 +90,8 @@ bool row_entries(const struct row *row, uint64_t entries[3]);
 /* Runs @access(@data) and says whether it ended without a SIGBUS or SIGSEGV. */
 bool survives(void (*access)(void *data), void *data);
 
-/* evict.c */
-void report_eviction(FILE *out, int fd);
+/* evict.c; @most: the largest value of ttm.huge_faults to try, or -1 without this parameter */
+void report_eviction(FILE *out, int fd, int most);
 
 /* checks.c */
 void report_checks(FILE *out, int fd, enum bo_placement placement);
