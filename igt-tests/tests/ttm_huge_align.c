@@ -12,6 +12,7 @@
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/param.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -135,6 +136,70 @@ static void test_small(const struct target *target)
 		view_assert(&view, small_sizes[i] > 16 * BO_PTE_SIZE || aligned < 4,
 			    "%d of 8 mappings at a multiple of 2 MiB", aligned);
 	}
+}
+
+/*
+ * How much below an entry of 2 MiB a TLB takes for one, as the manuals of the processors have it:
+ * contiguous PTEs of arm64, or four PTEs that AMD's Zen coalesces, and Hygon's, which descends from
+ * it. The first Zen even takes eight. 0 for others.
+ */
+static uint64_t contiguous_size(void)
+{
+#if defined(__aarch64__)
+	return BO_PTE_SIZE == 4 * KiB ? 64 * KiB : 2 * MiB;
+#elif defined(__x86_64__)
+	char vendor[16];
+	int family;
+
+	if (scan_file("/proc/cpuinfo", "processor : %*d vendor_id : %15s cpu family : %d", vendor,
+		      &family) == 2 &&
+	    ((!strcmp(vendor, "AuthenticAMD") && family >= 23) || !strcmp(vendor, "HygonGenuine")))
+		return 16 * KiB;
+#endif
+	return 0;
+}
+
+static void assert_contiguous(const struct target *target, uint64_t size, uint64_t alignment)
+{
+	/* Without the wish, the object would start where this one ends. */
+	struct bo odd = target_bo(target, 3 * BO_PTE_SIZE), bo = target_bo(target, size);
+	struct view views[8];
+
+	for (size_t i = 0; i < ARRAY_SIZE(views); i++) {
+		views[i] = map_whole(target, &bo, PROT_READ | PROT_WRITE);
+		view_assert(&views[i], is_congruent(&views[i], alignment),
+			    "mapped at %p, expected a multiple of %" PRIu64 " KiB", views[i].addr,
+			    alignment / KiB);
+		disturb();
+	}
+	if (on_vram(target)) {
+		uint64_t base = vram_address(target, &bo, NULL);
+
+		view_assert(&views[0], base % alignment == 0, "it is at %#" PRIx64 " in VRAM, expected a "
+			    "multiple of %" PRIu64 " KiB", base, alignment / KiB);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(views); i++)
+		unmap(&views[i]);
+	bo_destroy(&bo);
+	bo_destroy(&odd);
+}
+
+/**
+ * SUBTEST: contiguous
+ * Description: Objects from 64 KiB on that are too small for a huge entry have addresses, and places
+ *              in VRAM, at multiples of what the TLB takes for one: contiguous PTEs of arm64, or PTEs
+ *              that AMD's Zen coalesces. Where that is more than 64 KiB, objects from that on.
+ */
+static void test_contiguous(const struct target *target)
+{
+	const uint64_t alignment = contiguous_size(), unit = MAX(alignment, 64 * KiB);
+	const uint64_t sizes[] = {
+		unit, unit + BO_PTE_SIZE, 5 * unit - BO_PTE_SIZE, 16 * unit,
+	};
+
+	igt_require_f(alignment, "the TLB of this processor takes no PTEs for one\n");
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+		assert_contiguous(target, sizes[i], alignment);
 }
 
 /**
@@ -634,6 +699,7 @@ static const struct subtest subtests[] = {
 	{ "null-%s", "Large objects are aligned", .test_member = test_null, FAMILY(large_sizes) },
 	{ "part", "Parts of objects are congruent to their offset", .test = test_part },
 	{ "small", "Small objects are in one page table", .test = test_small },
+	{ "contiguous", "Small objects are aligned as well", .test = test_contiguous },
 	{ "switched-off", "Addresses follow the switch", .test = test_switched_off },
 	{ "hint", "Wished addresses are granted", .test = test_hint },
 	{ "fixed", "MAP_FIXED is obeyed", .test = test_fixed },

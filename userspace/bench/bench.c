@@ -932,6 +932,21 @@ static void case_guest_munmap(struct area *area, struct figures *f)
 	guest_close(&guest);
 }
 
+static void case_guest_mprotect_page(struct area *area, struct figures *f)
+{
+	struct guest guest;
+	char *addr = open_touched_guest(&guest, area);
+	int ret;
+
+	*f = begin();
+	ret = mprotect(addr + area->size / 2, BO_PTE_SIZE, PROT_READ);
+	end(f);
+	if (ret)
+		die("%s: mprotect: %s", current->name, strerror(errno));
+	guest_close(&guest);
+	unmap(area, addr);
+}
+
 enum memory {
 	NEW,		/* a new object each time */
 	TOUCHED,	/* one whose memory is there already */
@@ -979,6 +994,8 @@ static const struct test {
 	{ "guest-slot", "deleting the memory slot after that", case_guest_slot, TOUCHED,
 	  { 256, 1024 } },
 	{ "guest-munmap", "munmap() instead", case_guest_munmap, TOUCHED, { 256, 1024 } },
+	{ "guest-mprotect-page", "mprotect() of a page in the middle instead, without the faults that follow",
+	  case_guest_mprotect_page, TOUCHED, { 256, 1024 } },
 };
 
 static bool applies(const struct test *test, const struct mapping *m, uint64_t size)
@@ -987,8 +1004,8 @@ static bool applies(const struct test *test, const struct mapping *m, uint64_t s
 	    !(m->ttm && m->placement == BO_VRAM))
 		return false;
 	/* Unpatched, it oopses. */
-	if (test->run == case_mprotect_page && m->open == open_vfio && size >= GiB &&
-	    saved_switch < 0)
+	if ((test->run == case_mprotect_page || test->run == case_guest_mprotect_page) &&
+	    m->open == open_vfio && size >= GiB && saved_switch < 0)
 		return false;
 	if (!strncmp(test->name, "guest", strlen("guest")) && guest_kvm() < 0)
 		return false;
