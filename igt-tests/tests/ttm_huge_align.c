@@ -423,6 +423,8 @@ static void test_below(const struct target *target, const void *member)
 				int others = count_mappings(limit, bo->size, NULL, NULL);
 				int count = count_mappings(limit, bo->size, target, bo);
 
+				igt_info("%s: %d mappings of %" PRIu64 " KiB, switch at %d\n",
+					 target->name, count, bo->size / KiB, value);
 				target_assert(target, count + tolerance >= others,
 					      "%d mappings of %" PRIu64 " KiB, %d of memory with "
 					      "the switch at %d", count, bo->size / KiB, others,
