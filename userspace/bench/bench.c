@@ -626,11 +626,18 @@ static void case_mprotect(struct area *area, struct figures *f)
 	protect(area, f, 0, area->size);
 }
 
+/* Where the page in the middle of the area begins, and how large pages of the mapping are */
+static uint64_t middle_page(const struct area *area, uint64_t *size)
+{
+	*size = current->granule ? current->granule : BO_PTE_SIZE;
+	return area->size / 2 / *size * *size;
+}
+
 static void case_mprotect_page(struct area *area, struct figures *f)
 {
-	uint64_t page = current->granule ? current->granule : BO_PTE_SIZE;
+	uint64_t size, first = middle_page(area, &size);
 
-	protect(area, f, area->size / 2 / page * page, page);
+	protect(area, f, first, size);
 }
 
 static void *heap(uint64_t size)
@@ -936,10 +943,11 @@ static void case_guest_mprotect_page(struct area *area, struct figures *f)
 {
 	struct guest guest;
 	char *addr = open_touched_guest(&guest, area);
+	uint64_t size, first = middle_page(area, &size);
 	int ret;
 
 	*f = begin();
-	ret = mprotect(addr + area->size / 2, BO_PTE_SIZE, PROT_READ);
+	ret = mprotect(addr + first, size, PROT_READ);
 	end(f);
 	if (ret)
 		die("%s: mprotect: %s", current->name, strerror(errno));
