@@ -156,10 +156,6 @@ void report_eviction(FILE *out, int fd, int most)
 	}
 	fprintf(out, "  %-16s %-4s  %-8s %6s %8s %6s %6s  %s\n", size_text(size, text), "huge",
 		"memory", "faults", "4 KiB", "2 MiB", "1 GiB", "contents");
-	if (most < 0)
-		evict(out, fd, vram, size, "-");
-	for (int value = 0; most > 0 && value <= most && !stopped(); value += most) {
-		bo_set_huge_faults(value);
-		evict(out, fd, vram, size, value ? "on" : "off");
-	}
+	for_each_switch(value, most)
+		evict(out, fd, vram, size, set_switch(value, most));
 }

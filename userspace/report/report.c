@@ -320,6 +320,14 @@ static void print_short(FILE *out, const struct entry *entries, int count)
 	}
 }
 
+const char *set_switch(int value, int most)
+{
+	if (most < 0)
+		return "-";
+	bo_set_huge_faults(value);
+	return value ? "on" : "off";
+}
+
 static void report_rows(FILE *out, const struct card *card, int most)
 {
 	static struct entry entries[ROWS];
@@ -331,18 +339,14 @@ static void report_rows(FILE *out, const struct card *card, int most)
 	      "                                     tables    entries\n", out);
 	for (int p = 0; p < card->placements; p++) {
 		for (size_t i = 0; i < SIZES && sizes[i] <= card->room[p]; i++) {
-			/* Without the switch there is nothing to compare. */
-			for (int value = 0; value <= (most < 0 ? 0 : most) && !stopped();
-			     value += most > 0 ? most : 1) {
+			for_each_switch(value, most) {
 				struct entry *e = &entries[count++];
 				uint64_t start;
 
 				*e = (struct entry){ .placement = card->placement[p],
 						     .size = sizes[i],
-						     .huge = most < 0 ? "-" : value ? "on" : "off" };
+						     .huge = set_switch(value, most) };
 				progress(card, e->placement, e->size);
-				if (most >= 0)
-					bo_set_huge_faults(value);
 				start = now();
 				measure(card->fd, e->placement, e->size, &e->row);
 				spent_ns += now() - start;

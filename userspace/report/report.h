@@ -10,8 +10,8 @@
 #include "bo.h"
 
 /*
- * Writes a report about the card @device, or on all cards if that is NULL, to @path. Exits if that
- * cannot be done.
+ * Writes a report about the card @device, or about all cards if that is NULL, to @path. Exits if
+ * that cannot be done.
  */
 void report(const char *path, const char *device);
 
@@ -90,7 +90,18 @@ bool row_entries(const struct row *row, uint64_t entries[3]);
 /* Runs @access(@data) and says whether it ended without a SIGBUS or SIGSEGV. */
 bool survives(void (*access)(void *data), void *data);
 
-/* evict.c; @most: the largest value of ttm.huge_faults to try, or -1 without this parameter */
+/*
+ * Huge entries off, then on: @value of ttm.huge_faults is 0, then @most. Without this parameter
+ * @most is -1, and there is nothing to compare.
+ */
+#define for_each_switch(value, most)							\
+	for (int value = 0; value <= ((most) < 0 ? 0 : (most)) && !stopped();		\
+	     value += (most) > 0 ? (most) : 1)
+
+/* Sets it, where there is one, and returns the word for it in the tables. */
+const char *set_switch(int value, int most);
+
+/* evict.c */
 void report_eviction(FILE *out, int fd, int most);
 
 /* checks.c */
