@@ -393,7 +393,7 @@ check-without: without-options debug-kernel tests $(guest)
 	@igt-tests/run/check-without $(tree) $(T)
 
 fuzz := build/fuzz/fuzz build/fuzz/mapped.so
-build/fuzz/fuzz: igt-tests/fuzz/fuzz.c igt-tests/fuzz/fuzz.h $(bo) $(headers)
+build/fuzz/fuzz: igt-tests/fuzz/fuzz.c $(wildcard igt-tests/fuzz/*.h) $(bo) $(headers)
 	@mkdir -p build/fuzz
 	$(CC) $(cflags) $(LDFLAGS) -o $@ $< $(bo) $(call ask,--libs libdrm)
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * Runs a fuzzer, as a user without rights, on buffer objects of all cards and on a PCI BAR, by way
- * of sysfs and of vfio: mapped.so, from this program's folder, puts them where the fuzzer expects
- * its own memory. Meanwhile objects are pushed out of VRAM and the switch is turned. Fails if the
- * fuzzer has not got at each of these, or has left something behind.
+ * Runs a fuzzer, as a user without rights, on buffer objects of all cards, on a PCI BAR, by way of
+ * sysfs and of vfio, and on /dev/test_pfnmap in each of its ways: mapped.so, from this program's
+ * folder, puts them where the fuzzer expects its own memory. Meanwhile objects are pushed out of
+ * VRAM, the test device is zapped and the switch is turned. Fails if the fuzzer has not got at each
+ * of these, or has left something behind.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -34,17 +35,48 @@
 
 #include "bo.h"
 #include "fuzz.h"
+#include "test_pfnmap_uapi.h"
 #include "vttm.h"
 
 #define MiB	(UINT64_C(1) << 20)
 #define GiB	(UINT64_C(1) << 30)
 #define BAR	2	/* of ivshmem-plain: memory that nobody uses */
+#define TEST_DEVICE	"/dev/test_pfnmap"
 /* From here on, out of the way of the fuzzer's own files. */
 #define HIGH_FD	900
 
 static const char usage[] =
 	"usage: fuzz [--beside PID] SECONDS COMMAND...\n"
 	"  --beside PID  no longer than this test runs, which moves objects itself\n";
+
+static const struct {
+	const char *name;
+	struct test_pfnmap_config config;
+} files[] = {
+	[FUZZ_SYSFS] = { .name = "BAR by sysfs" },
+	[FUZZ_VFIO] = { .name = "BAR by vfio" },
+	[FUZZ_TEST] = { .name = "test device by remap" },
+	{
+		.name = "test device by insert",
+		.config = { .way = TEST_PFNMAP_INSERT, .answer = TEST_PFNMAP_RETRY },
+	}, {
+		.name = "test device by special",
+		.config = { .way = TEST_PFNMAP_SPECIAL, .flags = TEST_PFNMAP_MKWRITE },
+	}, {
+		.name = "test device by range",
+		.config = { .way = TEST_PFNMAP_RANGE },
+	}, {
+		/* Runs of 3 MiB: entries of 2 MiB beside those of 4 KiB */
+		.name = "test device by range in pieces",
+		.config = { .way = TEST_PFNMAP_RANGE, .flags = TEST_PFNMAP_MKWRITE, .run = 768 },
+	},
+};
+
+_Static_assert(sizeof(files) / sizeof(files[0]) == FUZZ_FILES, "each file has a name");
+
+struct splits {
+	unsigned long puds, pmds;
+};
 
 struct fuzzer {
 	const char *name;
@@ -56,12 +88,13 @@ struct fuzzer {
 	time_t started, end;
 	int runs, short_runs;
 	unsigned int random;
-	unsigned long moves;
+	unsigned long moves, zaps;
+	struct splits by_zaps;
 };
 
 struct counts {
 	unsigned long faults[FUZZ_CARDS];
-	unsigned long split_puds, split_pmds;
+	struct splits splits;
 	uint64_t used[FUZZ_CARDS];	/* of vttm's VRAM */
 };
 
@@ -158,16 +191,17 @@ static void find_device(char *name, size_t size)
 static void open_bar(struct fuzz_state *state)
 {
 	struct vfio_region_info info = { .argsz = sizeof(info), .index = BAR };
+	struct fuzz_file *sysfs = &state->file[FUZZ_SYSFS], *vfio = &state->file[FUZZ_VFIO];
 	char name[NAME_MAX + 1], path[PATH_MAX], link[PATH_MAX];
 	int group, container, device;
 	ssize_t length;
 
 	find_device(name, sizeof(name));
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource%d", name, BAR);
-	state->sysfs.fd = open(path, O_RDWR | O_SYNC | O_CLOEXEC);
-	if (state->sysfs.fd < 0)
+	sysfs->fd = open(path, O_RDWR | O_SYNC | O_CLOEXEC);
+	if (sysfs->fd < 0)
 		die("%s: %s", path, strerror(errno));
-	state->sysfs.fd = high(state->sysfs.fd);
+	sysfs->fd = high(sysfs->fd);
 
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", name);
 	length = readlink(path, link, sizeof(link) - 1);
@@ -186,11 +220,46 @@ static void open_bar(struct fuzz_state *state)
 	device = ioctl(group, VFIO_GROUP_GET_DEVICE_FD, name);
 	if (device < 0 || ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &info))
 		die("vfio, %s: %s", name, strerror(errno));
-	state->vfio.fd = high(device);
-	state->vfio.offset = info.offset;
-	state->bar_size = info.size;
-	if (state->bar_size < GiB)
-		die("%s: its BAR has %" PRIu64 " MiB, wanted 1024", name, state->bar_size / MiB);
+	vfio->fd = high(device);
+	vfio->offset = info.offset;
+	sysfs->size = info.size;
+	vfio->size = info.size;
+	if (vfio->size < GiB)
+		die("%s: its BAR has %" PRIu64 " MiB, wanted 1024", name, vfio->size / MiB);
+}
+
+static struct test_pfnmap_info test_info(const struct fuzz_file *file)
+{
+	struct test_pfnmap_info info;
+
+	if (ioctl(file->fd, TEST_PFNMAP_INFO, &info))
+		die("TEST_PFNMAP_INFO: %s", strerror(errno));
+	return info;
+}
+
+/* Only root may open it, but whoever inherits a file may use it. */
+static void open_test_device(struct fuzz_state *state)
+{
+	for (int i = FUZZ_TEST; i < FUZZ_FILES; i++) {
+		struct test_pfnmap_config config = files[i].config;
+		struct fuzz_file *file = &state->file[i];
+		struct test_pfnmap_info info;
+
+		file->fd = open(TEST_DEVICE, O_RDWR | O_CLOEXEC);
+		if (file->fd < 0)
+			die(TEST_DEVICE ": %s", strerror(errno));
+		file->fd = high(file->fd);
+		info = test_info(file);
+		if (info.size < 2 * GiB)
+			die(TEST_DEVICE " has %" PRIu64 " MiB, wanted 2048; see igt-tests/run/soak",
+			    (uint64_t)info.size / MiB);
+		config.max_order = info.max_order;
+		if (ioctl(file->fd, TEST_PFNMAP_CONFIG, &config))
+			die("TEST_PFNMAP_CONFIG: %s", strerror(errno));
+		/* Only what faults have mapped comes back after a zap. */
+		file->offset = i == FUZZ_TEST ? 0 : GiB;
+		file->size = GiB;
+	}
 }
 
 static void add_victim(const struct passwd *user, int fd)
@@ -206,7 +275,7 @@ static void add_victim(const struct passwd *user, int fd)
 	close(file);
 }
 
-/* dma-bufs of each card, and the BAR. */
+/* dma-bufs of each card, the BAR and the test device. */
 static void make_victims(const struct fuzz_state *state, const struct passwd *user)
 {
 	if (mkdir(FUZZ_VICTIMS, 0755) && errno != EEXIST)
@@ -224,7 +293,9 @@ static void make_victims(const struct fuzz_state *state, const struct passwd *us
 		bo_destroy(&bo);
 		add_victim(user, high(dmabuf));
 	}
-	add_victim(user, state->sysfs.fd);
+	add_victim(user, state->file[FUZZ_SYSFS].fd);
+	for (int i = FUZZ_TEST; i < FUZZ_FILES; i++)
+		add_victim(user, state->file[i].fd);
 }
 
 /* Returns the file descriptor that the fuzzer inherits. */
@@ -262,12 +333,17 @@ static unsigned long number_in(const char *path, const char *key)
 	return value;
 }
 
+static struct splits count_splits(void)
+{
+	return (struct splits){
+		.puds = number_in("/proc/vmstat", "thp_split_pud"),
+		.pmds = number_in("/proc/vmstat", "thp_split_pmd"),
+	};
+}
+
 static struct counts count(const struct fuzz_state *state)
 {
-	struct counts counts = {
-		.split_puds = number_in("/proc/vmstat", "thp_split_pud"),
-		.split_pmds = number_in("/proc/vmstat", "thp_split_pmd"),
-	};
+	struct counts counts = { .splits = count_splits() };
 
 	for (int i = 0; i < state->cards; i++) {
 		const struct fuzz_card *card = &state->card[i];
@@ -396,6 +472,30 @@ static void move(struct fuzzer *fuzzer)
 	bo_set_huge_faults(rand_r(&fuzzer->random) % 3);
 }
 
+/* All that faults have mapped of the test device, or a part of it. */
+static void zap(struct fuzzer *fuzzer)
+{
+	const struct fuzz_file *file = &fuzzer->state->file[FUZZ_FILES - 1];
+	struct test_pfnmap_range range = { .offset = file->offset, .length = file->size };
+	struct splits before = count_splits(), after;
+
+	if (rand_r(&fuzzer->random) % 2) {
+		uint64_t skipped = rand_r(&fuzzer->random) % (file->size / BO_PTE_SIZE);
+		uint64_t left = file->size / BO_PTE_SIZE - skipped;
+
+		range.offset += skipped * BO_PTE_SIZE;
+		range.length = (rand_r(&fuzzer->random) % left + 1) * BO_PTE_SIZE;
+	}
+	if (ioctl(file->fd, TEST_PFNMAP_ZAP, &range))
+		die("TEST_PFNMAP_ZAP: %s", strerror(errno));
+	fuzzer->zaps++;
+
+	/* With what the fuzzer has split meanwhile: better too few for it than too many. */
+	after = count_splits();
+	fuzzer->by_zaps.puds += after.puds - before.puds;
+	fuzzer->by_zaps.pmds += after.pmds - before.pmds;
+}
+
 static void run(struct fuzzer *fuzzer)
 {
 	/* Of none if there is no test; readable once it has ended. */
@@ -407,6 +507,7 @@ static void run(struct fuzzer *fuzzer)
 			start(fuzzer);
 		if (fuzzer->state->alone)
 			move(fuzzer);
+		zap(fuzzer);
 		if (waitpid(fuzzer->pid, &status, WNOHANG) == fuzzer->pid)
 			ended(fuzzer, status);
 	}
@@ -421,8 +522,8 @@ static void report(const struct fuzzer *fuzzer, long seconds)
 {
 	const struct fuzz_state *state = fuzzer->state;
 
-	printf("fuzz: %s: %ld s, %d runs; BAR mapped %lu times by sysfs, %lu by vfio\n",
-	       fuzzer->name, seconds, fuzzer->runs, state->sysfs.mappings, state->vfio.mappings);
+	printf("fuzz: %s: %ld s, %d runs, %lu zaps\n", fuzzer->name, seconds, fuzzer->runs,
+	       fuzzer->zaps);
 	printf("fuzz: %s: %lu times there was no room for an object\n", fuzzer->name,
 	       state->refused);
 	for (int i = 0; i < state->cards; i++) {
@@ -434,25 +535,38 @@ static void report(const struct fuzzer *fuzzer, long seconds)
 			die("%s has mapped no object of card %d of %d (%s)", fuzzer->name, i + 1,
 			    state->cards, bo_driver(card->fd));
 	}
-	if (!state->sysfs.mappings || !state->vfio.mappings)
-		die("%s has not mapped the BAR by both sysfs and vfio", fuzzer->name);
+	for (int i = 0; i < FUZZ_FILES; i++) {
+		const struct fuzz_file *file = &state->file[i];
+		unsigned long faults = i > FUZZ_TEST ? test_info(file).faults : 0;
+
+		printf("fuzz: %s: %s mapped %lu times", fuzzer->name, files[i].name,
+		       file->mappings);
+		if (i > FUZZ_TEST)
+			printf(", %lu faults", faults);
+		putchar('\n');
+		if (!file->mappings)
+			die("%s has not mapped the %s", fuzzer->name, files[i].name);
+		if (i > FUZZ_TEST && !faults)
+			die("%s took no fault on the %s", fuzzer->name, files[i].name);
+	}
 }
 
 /* What is known if nobody else uses the cards. */
 static void report_counts(const struct fuzzer *fuzzer, const struct counts *before,
 			  const struct counts *after)
 {
-	unsigned long split = after->split_puds - before->split_puds, faults = 0;
+	unsigned long puds = after->splits.puds - before->splits.puds - fuzzer->by_zaps.puds;
+	unsigned long pmds = after->splits.pmds - before->splits.pmds - fuzzer->by_zaps.pmds;
+	unsigned long faults = 0;
 
 	for (int i = 0; i < fuzzer->state->cards; i++)
 		faults += after->faults[i] - before->faults[i];
 	printf("fuzz: %s: %lu faults on objects, %lu moves; split: %lu of 1 GiB, %lu of 2 MiB\n",
-	       fuzzer->name, faults, fuzzer->moves, split,
-	       after->split_pmds - before->split_pmds);
+	       fuzzer->name, faults, fuzzer->moves, puds, pmds);
 	if (!faults)
 		die("%s took no fault on any object", fuzzer->name);
-	/* No memory but objects and BARs has these. */
-	if (!split)
+	/* No memory but objects, BARs and the test device has these. */
+	if (!puds)
 		die("%s has split no entry of 1 GiB", fuzzer->name);
 	if (!fuzzer->moves)
 		die("no object was moved while %s ran", fuzzer->name);
@@ -530,6 +644,7 @@ int main(int argc, char **argv)
 	fuzzer.state->alone = fuzzer.beside < 0;
 	find_cards(fuzzer.state);
 	open_bar(fuzzer.state);
+	open_test_device(fuzzer.state);
 	make_victims(fuzzer.state, fuzzer.user);
 	if (fuzzer.state->alone)
 		bo_restore_huge_faults_at_exit();

@@ -16,10 +16,17 @@
  */
 #define FUZZ_VICTIMS	"victims"
 
-/* Memory behind a PCI BAR. */
-struct fuzz_bar {
-	int fd;			/* below 0: there is none */
-	uint64_t offset;	/* where it begins in the file */
+/* Files of a PCI BAR, and those of /dev/test_pfnmap, each of which maps in a way of its own. */
+enum fuzz_files {
+	FUZZ_SYSFS,
+	FUZZ_VFIO,
+	FUZZ_TEST,	/* in mmap(); those after it in faults */
+	FUZZ_FILES = FUZZ_TEST + 5,
+};
+
+struct fuzz_file {
+	int fd;
+	uint64_t offset, size;	/* of the memory that is mapped */
 	atomic_ulong mappings;
 };
 
@@ -35,8 +42,7 @@ struct fuzz_state {
 	bool alone;	/* nobody else uses the cards */
 	int cards;
 	struct fuzz_card card[FUZZ_CARDS];
-	uint64_t bar_size;
-	struct fuzz_bar sysfs, vfio;
+	struct fuzz_file file[FUZZ_FILES];
 	atomic_ulong calls;	/* of mmap() */
 	atomic_ulong refused;	/* calls that got what they had asked for, as there was no room */
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * For LD_PRELOAD: gives a program that fuzzes its own memory buffer objects and PCI BARs instead.
+ * For LD_PRELOAD: gives a program that fuzzes its own memory buffer objects, PCI BARs and the
+ * memory of the test device instead.
  *
  * Most calls of mmap() get a new object, mapped where and as they wanted their memory: anonymous or
  * of a file, shared in either case. The handle is closed at once, so that the mapping is all
@@ -135,12 +136,12 @@ static char *aligned_to_gib(void)
 	return start;
 }
 
-static void *map_bar(struct fuzz_bar *bar, uint64_t call, void *addr, uint64_t length, int prot,
-		     int flags)
+static void *map_file(struct fuzz_file *file, uint64_t call, void *addr, uint64_t length, int prot,
+		      int flags)
 {
-	/* Most addresses are aligned to 2 MiB: let BAR and address go together. */
+	/* Most addresses are aligned to 2 MiB: let memory and address go together. */
 	uint64_t unit = length % (2 * MiB) ? 4096 : length % GiB ? 2 * MiB : GiB;
-	uint64_t room = state->bar_size - length;
+	uint64_t room = file->size - length;
 	uint64_t from = mix(call, 5) % (room / unit + 1) * unit;
 	void *map;
 
@@ -148,9 +149,9 @@ static void *map_bar(struct fuzz_bar *bar, uint64_t call, void *addr, uint64_t l
 		addr = aligned_to_gib();
 		flags |= addr ? MAP_FIXED : 0;
 	}
-	map = real_mmap(addr, length, prot, flags, bar->fd, bar->offset + from);
+	map = real_mmap(addr, length, prot, flags, file->fd, file->offset + from);
 	if (map != MAP_FAILED)
-		atomic_fetch_add(&bar->mappings, 1);
+		atomic_fetch_add(&file->mappings, 1);
 	return map;
 }
 
@@ -165,8 +166,8 @@ static void *map_instead(uint64_t call, void *addr, size_t asked, int prot, int 
 	static atomic_uint turn;
 	uint64_t length = (asked + 4095) & ~UINT64_C(4095), whole = length;
 	/* The few of the first process go round. */
-	uint64_t target = (getpid() == first ? turn++ : mix(call, 6)) % (state->cards + 2);
-	struct fuzz_bar *bar = NULL;
+	uint64_t target = (getpid() == first ? turn++ : mix(call, 6)) % (state->cards + FUZZ_FILES);
+	struct fuzz_file *file = NULL;
 	struct fuzz_card *card = NULL;
 	bool larger = !addr && !(flags & fixed);
 	char *map;
@@ -174,23 +175,21 @@ static void *map_instead(uint64_t call, void *addr, size_t asked, int prot, int 
 	if (target < (uint64_t)state->cards)
 		card = &state->card[target];
 	else
-		bar = target == (uint64_t)state->cards ? &state->sysfs : &state->vfio;
-	if (bar && bar->fd < 0)
-		return MAP_FAILED;
+		file = &state->file[target - state->cards];
 
 	flags &= fixed | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK;
 	flags |= MAP_SHARED;
 	/*
 	 * The first process keeps its mappings. Others unmap no more than they know of; only those of
-	 * a BAR are larger then, as that takes no memory.
+	 * a file are larger then, as that takes no memory.
 	 */
 	if (larger && getpid() == first)
-		whole = bar ? GiB : whole_object(card, call, length);
-	else if (larger && bar && length >= MiB)
+		whole = file ? GiB : whole_object(card, call, length);
+	else if (larger && file && length >= MiB)
 		whole = GiB;
 
-	map = bar ? map_bar(bar, call, addr, whole, prot, flags) :
-		    map_object(card, call, addr, whole, prot, flags);
+	map = file ? map_file(file, call, addr, whole, prot, flags) :
+		     map_object(card, call, addr, whole, prot, flags);
 	if (map == MAP_FAILED)
 		return MAP_FAILED;
 	/* What a fork is to copy has to be there. */

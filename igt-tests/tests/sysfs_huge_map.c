@@ -8,7 +8,8 @@
  *              remap_pfn_range() has mapped, no fault could bring back
  *
  * SUBTEST: level-%s
- * Description: A mapping %arg[1] has entries of that level, and no page tables below
+ * Description: A mapping %arg[1] has entries of that level, and no page tables below; mm's event
+ *              says why they are not larger, also where address and memory are not aligned alike
  *
  * arg[1]:
  *
@@ -29,13 +30,14 @@
  * Description: mremap() of a page in the middle of 1 GiB leaves the rest mapped and right
  *
  * SUBTEST: private
- * Description: Private mappings have 4 KiB entries, as their pages may be replaced one by one
+ * Description: Private mappings have 4 KiB entries, as their pages may be replaced one by one; mm's
+ *              event gives the driver as the reason
  *
  * SUBTEST: dev-mem
  * Description: /dev/mem maps 1 GiB in one entry, where mmap() chooses the address
  *
  * SUBTEST: thp-disabled
- * Description: prctl(PR_SET_THP_DISABLE) means these entries too
+ * Description: prctl(PR_SET_THP_DISABLE) means these entries too, and mm's event says so
  */
 #define _GNU_SOURCE 1
 #include <errno.h>
@@ -44,6 +46,7 @@
 #include <sys/param.h>
 #include <sys/prctl.h>
 
+#include "inserts.h"
 #include "vma_ops.h"
 
 IGT_TEST_DESCRIPTION("Huge entries of PCI resource files in sysfs");
@@ -89,30 +92,56 @@ static const struct level {
 	uint64_t pud, pmd, pte;	/* entries */
 	int flags;
 	bool thp_disabled;
+	const char *limit;	/* why the first entry is not larger */
 } levels[] = {
-	{ "level-pud", GiB, GiB, 0, 1, 0, 0, MAP_SHARED, false },
-	{ "level-pmd", GiB, GiB, 2 * MiB, 0, 512, 0, MAP_SHARED, false },
-	{ "level-pte", 16 * MiB, 2 * MiB, 4 * KiB, 0, 0, 4096, MAP_SHARED, false },
-	{ "private", 4 * MiB, GiB, 0, 0, 0, 1024, MAP_PRIVATE, false },
-	{ "thp-disabled", 4 * MiB, GiB, 0, 0, 0, 1024, MAP_SHARED, true },
+	{ "level-pud", GiB, GiB, 0, 1, 0, 0, MAP_SHARED, false, "none" },
+	{ "level-pmd", GiB, GiB, 2 * MiB, 0, 512, 0, MAP_SHARED, false, "vma" },
+	{ "level-pte", 16 * MiB, 2 * MiB, 4 * KiB, 0, 0, 4096, MAP_SHARED, false, "vma" },
+	{ "private", 4 * MiB, GiB, 0, 0, 0, 1024, MAP_PRIVATE, false, "driver" },
+	{ "thp-disabled", 4 * MiB, GiB, 0, 0, 0, 1024, MAP_SHARED, true, "nohugepage" },
 };
+
+/*
+ * All but the first page, from a 2 MiB boundary on: the mapping has room for 2 MiB entries, and has
+ * none only because address and memory are not aligned alike.
+ */
+static struct view map_misaligned(const struct target *target, size_t length)
+{
+	struct inserts inserts;
+	struct view view;
+
+	inserts_start();
+	view = map_part(target, &bar, 4 * KiB, free_address(length, 2 * MiB, 0), length - 4 * KiB,
+			PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE);
+	inserts = inserts_stop(&view);
+	assert_one_insert(&view, &inserts, "alignment");
+	return view;
+}
 
 static void test_level(const struct target *target, const void *member)
 {
 	const struct level *l = member;
-	uint64_t before = bo_pgtable_kib(), tables = (l->pmd + l->pte) / 512;
+	uint64_t before, added, tables = (l->pmd + l->pte) / 512;
+	struct inserts inserts;
 	struct view view, other;
 
+	require_inserts();
+	inserts_start();
+	before = bo_pgtable_kib();
 	igt_assert_eq(prctl(PR_SET_THP_DISABLE, l->thp_disabled, 0, 0, 0), 0);
 	view = map_bar(target, l->length, l->align, l->skew, l->flags);
 	igt_assert_eq(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0), 0);
+	/* Before the trace is read, which may take memory of its own */
+	added = bo_pgtable_kib() - before;
+	inserts = inserts_stop(&view);
 	assert_entry_counts(&view, l->pud, l->pmd, l->pte);
 	/* At most two tables above, besides those of the entries */
-	igt_assert_lte(bo_pgtable_kib() - before, tables * 4 + 12);
+	igt_assert_lte(added, tables * 4 + 12);
+	assert_one_insert(&view, &inserts, l->limit);
 
 	if (l->flags == MAP_SHARED) {
 		with_pages(&view, fill);
-		other = map_bar(target, l->length, 2 * MiB, 4 * KiB, MAP_SHARED);
+		other = map_misaligned(target, l->length);
 		assert_pages(&other);
 		unmap(&other);
 	}
@@ -170,12 +199,17 @@ static void test_dev_mem(const struct target *target)
 {
 	struct view view = map_bar(target, GiB, GiB, 0, MAP_SHARED), other;
 	struct bo mem = { .size = GiB, .offset = bar_address, .placement = BO_VRAM };
+	struct inserts inserts;
 
+	require_inserts();
 	mem.fd = open("/dev/mem", O_RDWR | O_SYNC | O_CLOEXEC);
 	igt_require_f(mem.fd >= 0, "/dev/mem does not open: %s\n", strerror(errno));
 	with_pages(&view, fill);
+	inserts_start();
 	other = map_all(target, &mem, NULL, MAP_SHARED);
+	inserts = inserts_stop(&other);
 	assert_entry_counts(&other, 1, 0, 0);
+	assert_one_insert(&other, &inserts, "none");
 	assert_pages(&other);
 	unmap(&other);
 	unmap(&view);

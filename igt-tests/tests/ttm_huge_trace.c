@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <sys/mman.h>
 
+#include "inserts.h"
 #include "vttm_ops.h"
 
 IGT_TEST_DESCRIPTION("Tracepoint and counters of faults on TTM buffer objects");
@@ -217,23 +218,18 @@ static void test_agree(const struct target *target)
 	}
 }
 
-/*
- * A first read of the page at @offset is mapped at @level, and no higher because of @limit. Where there
- * are no PUD entries, nothing else keeps a PMD entry from being larger.
- */
+/* A first read of the page at @offset is mapped at @level, and no higher because of @limit. */
 static void assert_limit(struct view view, uint64_t offset, enum bo_level level, const char *limit)
 {
 	struct view page = sub_view(&view, offset, BO_PTE_SIZE);
 
-	if (level == BO_PMD && !bo_has_pud_entries())
-		limit = "cpu";
 	record_start(&view);
 	touch(&page, false);
 	record_stop();
 	assert_equal(record.count, "events", 1, "one page was touched");
 	assert_counted();
 	assert_says(record.events, "mapped", record.events->mapped, bo_level_name(level));
-	assert_says(record.events, "limit", record.events->limit, limit);
+	assert_says(record.events, "limit", record.events->limit, limit_here(level, limit));
 	assert_level(&view, offset, BO_PTE_SIZE, level);
 }
 

@@ -16,6 +16,7 @@
 #include <linux/vfio.h>
 
 #include "bad_pages.h"
+#include "inserts.h"
 #include "kernel.h"
 #include "pci.h"
 #include "vm.h"
@@ -63,14 +64,18 @@
  *
  * SUBTEST: fault-count-%s
  * Description: One fault maps all of the BAR, with entries as large as %arg[1] allows, or fills one
- *		page table where only 4 KiB entries fit; mm's event tells of each fault and its
- *		entries
+ *		page table where only 4 KiB entries fit; mm's event tells of each fault, its
+ *		entries, and why these are not larger: the mapping has an end, or address and
+ *		memory are not aligned alike
  *
  * arg[1]:
  *
  * @1g:	an address at a 1 GiB boundary
  * @2m:	an address at a 2 MiB boundary that is none of 1 GiB
  * @4k:	an address at a 4 KiB boundary
+ *
+ * SUBTEST: chosen-address
+ * Description: Where mmap() chooses the address, the BAR has entries of 1 GiB
  *
  * SUBTEST: mremap-whole-to-2m
  * Description: Moved as a whole to a 2 MiB boundary, it comes back as 2 MiB entries
@@ -218,69 +223,70 @@ static void assert_whole(const struct view *view, uint64_t seed)
 	assert_contents(view, BO_EVERY_BLOCK, seed);
 }
 
-/* By how much the address is beside a boundary of 1 GiB */
-static const struct named_size addresses[] = {
-	{ "1g", 0 }, { "2m", 2 * MiB }, { "4k", 4 * KiB },
+static const struct address {
+	const char *name;
+	uint64_t beside;		/* a boundary of 1 GiB */
+	const char *at_ends, *between;	/* why entries there are not larger */
+} addresses[] = {
+	{ "1g", 0, "none", "none" },
+	{ "2m", 2 * MiB, "vma", "alignment" },
+	{ "4k", 4 * KiB, "vma", "alignment" },
 };
 
-#define EVENT	"pfnmap/pfnmap_insert"
-
-/* The faults of a view by the events of mm, with the sums of their entries */
-static struct {
-	struct view view;
-	uint64_t count;
-	struct bo_levels levels;
-} traced;
-
-static void add_event(const char *fields)
+/* One fault, at @offset of a new mapping: @limit keeps its entry from being larger. */
+static void check_limit(const struct target *target, uint64_t beside, uint64_t offset,
+			const char *limit)
 {
-	uint64_t address, pte, pmd, pud;
-	int got = sscanf(fields, "dev=%*u:%*u ino=%*u address=%" SCNx64 " pgoff=%*x pfn=%*x before=%*u "
-			 "after=%*u ptes=%" SCNu64 " pmds=%" SCNu64 " puds=%" SCNu64, &address,
-			 &pte, &pmd, &pud);
+	struct view view = map_at(target, &bar, GiB, beside);
+	struct view page = sub_view(&view, offset, BO_PTE_SIZE);
+	struct inserts inserts;
 
-	igt_assert_f(got == 4, "cannot read event after %d numbers: %s\n", got, fields);
-	if (address - (uintptr_t)traced.view.addr >= traced.view.length)
-		return;
-	traced.count++;
-	traced.levels.pte += pte;
-	traced.levels.pmd += pmd;
-	traced.levels.pud += pud;
-}
-
-static void assert_traced(const struct view *view, uint64_t faults, const struct bo_levels *levels)
-{
-	const struct bo_levels *t = &traced.levels;
-
-	view_assert(view, traced.count == faults, "%" PRIu64 " events of %" PRIu64 " faults",
-		    traced.count, faults);
-	view_assert(view, t->pud == levels->pud && t->pmd == levels->pmd && t->pte == levels->pte,
-		    "events say %" PRIu64 " pud, %" PRIu64 " pmd, %" PRIu64 " pte, and there are %"
-		    PRIu64 " pud, %" PRIu64 " pmd, %" PRIu64 " pte", t->pud, t->pmd, t->pte,
-		    levels->pud, levels->pmd, levels->pte);
+	inserts_start();
+	touch(&page, false);
+	inserts = inserts_stop(&view);
+	assert_one_insert(&view, &inserts, limit);
+	view_assert_at(&view, offset, inserts.offset == offset, "the event is of offset %#" PRIx64,
+		       inserts.offset);
+	finish(&view);
 }
 
 static void test_fault_count(const struct target *target, const void *member)
 {
-	uint64_t beside = member_size(member), faults, expected;
+	const struct address *a = member;
+	struct inserts inserts;
 	struct bo_levels levels;
+	uint64_t faults, expected;
 	struct view view;
 
-	if (beside)
+	if (a->beside)
 		require_4k_pages();
-	require_event(EVENT);
-	view = map_at(target, &bar, GiB, beside);
-	traced = (typeof(traced)){ .view = view };
-	trace_start(EVENT);
+	require_inserts();
+	view = map_at(target, &bar, GiB, a->beside);
+	inserts_start();
 	faults = faults_of_touching(&view, false);
-	trace_stop(EVENT, add_event);
+	inserts = inserts_stop(&view);
 	levels = levels_of(&view);
 	expected = levels.pte ? BAR_SIZE / BO_PMD_SIZE + 1 : 1;
 	view_assert(&view, faults == expected, "%" PRIu64 " faults, expected %" PRIu64 " (%" PRIu64
 		    " pud, %" PRIu64 " pmd, %" PRIu64 " pte)", faults, expected, levels.pud,
 		    levels.pmd, levels.pte);
 	assert_levels(&view, HUGE_PUD);
-	assert_traced(&view, faults, &levels);
+	assert_inserts(&view, &inserts, faults);
+	finish(&view);
+
+	check_limit(target, a->beside, 0, a->at_ends);
+	check_limit(target, a->beside, BAR_SIZE / 2, a->between);
+	check_limit(target, a->beside, BAR_SIZE - BO_PTE_SIZE, a->at_ends);
+}
+
+static void test_chosen_address(const struct target *target)
+{
+	struct view view;
+
+	require_4k_pages();
+	view = map_all(target, &bar, NULL, MAP_SHARED);
+	touch(&view, false);
+	assert_entry_counts(&view, BAR_SIZE / GiB, 0, 0);
 	finish(&view);
 }
 
@@ -585,6 +591,7 @@ static void test_poison_unmap(const struct target *target, const void *member)
 }
 
 static const struct subtest subtests[] = {
+	{ "chosen-address", "mmap() chooses the address", .test = test_chosen_address },
 	{ "fault-count-%s", "Faults to touch all", .test_member = test_fault_count,
 	  FAMILY(addresses) },
 	{ "mremap-%s", "mremap() of a part", .test_member = test_mremap, FAMILY(cuts) },
