@@ -495,7 +495,7 @@ check-static: setup-static tree build/tlb-model
 define map-objects
 @mkdir -p $(results)/$(1) && cp $(out)/bo-map userspace/demo/demo $(results)/$(1)
 @echo "mapping objects in the guest, about two minutes"
-@guest/run --arch $(ARCH) --follow --icount --vttm --mem 3072 --kernel $(call image,$(2)/.plain) \
+@guest/run --arch $(ARCH) --follow --icount --vttm --mem 3072 --timeout 1800 --kernel $(call image,$(2)/.plain) \
 	--share $(results)/$(1) -- env $(3) ./demo
 @mv $(results)/$(1)/output $(results)/$(1).csv
 endef
