@@ -353,8 +353,21 @@ static void test_read_while_split(const struct target *target)
 	}
 }
 
+/* Linux 7.2 calls no page of any pfn mapping resident, and 7.3 each. */
+static unsigned char small_page_in_core(const struct target *target)
+{
+	struct view page = map_part(target, &bar, 0, NULL, BO_PTE_SIZE, PROT_READ, MAP_SHARED);
+	unsigned char vec;
+
+	touch(&page, false);
+	igt_assert_eq(mincore(page.addr, BO_PTE_SIZE, &vec), 0);
+	unmap(&page);
+	return vec & 1;
+}
+
 static void test_look(const struct target *target)
 {
+	unsigned char in_core = small_page_in_core(target);
 	struct view view = map_bar_filled(target);
 	unsigned char *vec = malloc(BAR_SIZE / BO_PTE_SIZE);
 	uint64_t word;
@@ -368,7 +381,7 @@ static void test_look(const struct target *target)
 	igt_assert(vec);
 	igt_assert_eq(mincore(view.addr, BAR_SIZE, vec), 0);
 	for (size_t i = 0; i < BAR_SIZE / BO_PTE_SIZE; i++)
-		igt_assert_eq(vec[i] & 1, 1);
+		igt_assert_eq(vec[i] & 1, in_core);
 	free(vec);
 	assert_entry_counts(&view, 2, 0, 0);
 	finish(&view);
