@@ -97,7 +97,8 @@ static void assert_all_but_page(const struct bad_page *bad)
  * SUBTEST: unmap-%s
  * Description: With vm.memory_failure_pfn_unmap, the page is taken out of an entry of %arg[1] and
  *              raises SIGBUS with its address; everything else stays. The object is whole outside
- *              of VRAM, and the page is out again when the object is back in the same place.
+ *              of VRAM, and the page is out again when the object is back in the same place. Once
+ *              the page is mended, it can be read at once.
  *
  * arg[1]:
  *
@@ -107,6 +108,7 @@ static void assert_all_but_page(const struct bad_page *bad)
 static void test_unmap(const struct target *target, const void *member)
 {
 	struct bad_page bad;
+	struct view page;
 
 	require_bad_pages();
 	set_knob(UNMAP_BAD_PAGES, "1");
@@ -120,6 +122,8 @@ static void test_unmap(const struct target *target, const void *member)
 	assert_all_but_page(&bad);
 
 	mend_page(&bad.device, bad.place + BAD);
+	page = sub_view(&bad.view, BAD, BO_PTE_SIZE);
+	touch(&page, false);
 	move_to(&bad.view, SYSTEM);
 	move_to(&bad.view, VRAM);
 	check_view(&bad.view, HUGE_PUD, view_step(&bad.view), 1);
