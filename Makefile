@@ -520,7 +520,7 @@ bench: kernel base-kernel build/bench $(guest) setup-figures
 report: kernel build/bo-map $(guest)
 	@mkdir -p results/report && cp build/bo-map results/report
 	@echo "making a report in the guest, some minutes"
-	@guest/run --follow --icount --vttm --mem 3072 --timeout 1200 \
+	@guest/run --follow --icount --vttm --mem 5120 --timeout 1800 \
 		--kernel $(tree)/.plain/arch/x86/boot/bzImage --share results/report \
 		-- ./bo-map --report=qemu.txt
 	@cp results/report/qemu.txt docs/reports

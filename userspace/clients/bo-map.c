@@ -240,7 +240,8 @@ int main(int argc, char **argv)
 
 	fd = open(argv[optind], O_RDWR | O_CLOEXEC);
 	if (fd < 0)
-		die("cannot open %s: %s", argv[optind], strerror(errno));
+		die("cannot open '%s': %s%s", argv[optind], strerror(errno),
+		    errno == EACCES ? "; run as root, or as a user of its group" : "");
 	version = drmGetVersion(fd);
 	if (!version)
 		die("%s is not a DRM device", argv[optind]);
