@@ -89,7 +89,7 @@ endif
 packages-tree := git
 packages-clients := build-essential libdrm-dev libegl-dev libgbm-dev libgles-dev pkg-config
 packages-kernel := bc bison build-essential ccache flex libelf-dev libssl-dev python3
-packages-deb := cpio debhelper kmod libdw-dev rsync
+packages-deb := cpio debhelper kmod libdw-dev rsync zstd
 packages-disk := fdisk
 packages-root := debian-archive-keyring genext2fs mmdebstrap
 packages-nouveau := grub-common grub-pc-bin xorriso
