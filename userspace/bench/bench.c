@@ -81,6 +81,7 @@ struct mapping {
 	enum bo_placement placement;
 	uint64_t granule;	/* what sizes are multiples of, if not 4 KiB */
 	int map_flags;
+	int advice;			/* to madvise() */
 	int (*open)(const struct mapping *m, uint64_t size, struct area *area);
 	void (*close)(struct area *area);
 };
@@ -322,6 +323,20 @@ static int open_anonymous(const struct mapping *m, uint64_t size, struct area *a
 	return 0;
 }
 
+static int open_pages(const struct mapping *m, uint64_t size, struct area *area)
+{
+	(void)m;
+	area->fd = memfd_create("bench", MFD_CLOEXEC);
+	if (area->fd < 0 || ftruncate(area->fd, size)) {
+		const int err = -errno;
+
+		if (area->fd >= 0)
+			close(area->fd);
+		return err;
+	}
+	return 0;
+}
+
 static const struct mapping mappings[] = {
 	/*
 	 * First what depends on where there is free memory, which is where the kernel has left it. What
@@ -349,7 +364,10 @@ static const struct mapping mappings[] = {
 	{ "hugetlb-1g", "hugetlbfs, 1 GiB", OBJECT, .granule = GiB,
 	  .open = open_hugetlb, .close = close_file },
 	{ "thp", "anonymous memory with MADV_HUGEPAGE", MAPPING,
-	  .map_flags = MAP_PRIVATE | MAP_ANONYMOUS, .open = open_anonymous },
+	  .map_flags = MAP_PRIVATE | MAP_ANONYMOUS, .advice = MADV_HUGEPAGE,
+	  .open = open_anonymous },
+	{ "pages", "shared memory (memfd) with MADV_NOHUGEPAGE", OBJECT, .advice = MADV_NOHUGEPAGE,
+	  .open = open_pages, .close = close_file },
 	{ "dax-2m", "device-dax, 2 MiB", DEVICE, .granule = 2 * MiB, .open = open_dax },
 	{ "dax-1g", "device-dax, 1 GiB", DEVICE, .granule = GiB, .open = open_dax },
 };
@@ -402,8 +420,8 @@ static char *map(const struct area *area)
 	if (addr == MAP_FAILED)
 		die("%s: cannot map %" PRIu64 " MiB: %s", current->name, area->size / MiB,
 		    strerror(errno));
-	if (current->map_flags & MAP_ANONYMOUS)
-		madvise(addr, area->size, MADV_HUGEPAGE);
+	if (current->advice)
+		madvise(addr, area->size, current->advice);
 	return addr;
 }
 
