@@ -310,7 +310,7 @@ enum drm_vttm_dirty_op {
  * Argument of %DRM_IOCTL_VTTM_DIRTY. A page is dirty if it was written to through a user space
  * mapping since it was clean. While an object is tracked, writable mappings of it get no
  * huge page-table entries, and those from before end with the first write to them. Moves
- * change nothing about it.
+ * change nothing about it. Writes by ptrace() are not recorded.
  */
 struct drm_vttm_dirty {
 	/** @handle: in: GEM handle */
