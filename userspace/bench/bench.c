@@ -81,7 +81,7 @@ struct mapping {
 	enum bo_placement placement;
 	uint64_t granule;	/* what sizes are multiples of, if not 4 KiB */
 	int map_flags;
-	int advice;			/* to madvise() */
+	int advice;		/* to madvise() */
 	int (*open)(const struct mapping *m, uint64_t size, struct area *area);
 	void (*close)(struct area *area);
 };
@@ -303,10 +303,13 @@ static int open_shmem(const struct mapping *m, uint64_t size, struct area *area)
 	return open_bo(fd, BO_DUMB, size, area);
 }
 
-static int open_hugetlb(const struct mapping *m, uint64_t size, struct area *area)
+/* Of huge pages, if they are what sizes are multiples of */
+static int open_memfd(const struct mapping *m, uint64_t size, struct area *area)
 {
-	area->fd = memfd_create("bench", MFD_CLOEXEC | MFD_HUGETLB |
-				(m->granule == GiB ? MFD_HUGE_1GB : MFD_HUGE_2MB));
+	const unsigned int huge = m->granule == GiB ? MFD_HUGETLB | MFD_HUGE_1GB :
+				  m->granule ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
+
+	area->fd = memfd_create("bench", MFD_CLOEXEC | huge);
 	return area->fd < 0 || ftruncate(area->fd, size) ? -errno : 0;
 }
 
@@ -320,20 +323,6 @@ static int open_anonymous(const struct mapping *m, uint64_t size, struct area *a
 	(void)m;
 	(void)size;
 	area->fd = -1;
-	return 0;
-}
-
-static int open_pages(const struct mapping *m, uint64_t size, struct area *area)
-{
-	(void)m;
-	area->fd = memfd_create("bench", MFD_CLOEXEC);
-	if (area->fd < 0 || ftruncate(area->fd, size)) {
-		const int err = -errno;
-
-		if (area->fd >= 0)
-			close(area->fd);
-		return err;
-	}
 	return 0;
 }
 
@@ -360,14 +349,14 @@ static const struct mapping mappings[] = {
 	{ "shmem", "GEM objects of vgem in shmem with huge pages", OBJECT,
 	  .open = open_shmem, .close = close_bo },
 	{ "hugetlb-2m", "hugetlbfs, 2 MiB", OBJECT, .granule = 2 * MiB,
-	  .open = open_hugetlb, .close = close_file },
+	  .open = open_memfd, .close = close_file },
 	{ "hugetlb-1g", "hugetlbfs, 1 GiB", OBJECT, .granule = GiB,
-	  .open = open_hugetlb, .close = close_file },
+	  .open = open_memfd, .close = close_file },
 	{ "thp", "anonymous memory with MADV_HUGEPAGE", MAPPING,
 	  .map_flags = MAP_PRIVATE | MAP_ANONYMOUS, .advice = MADV_HUGEPAGE,
 	  .open = open_anonymous },
 	{ "pages", "shared memory (memfd) with MADV_NOHUGEPAGE", OBJECT, .advice = MADV_NOHUGEPAGE,
-	  .open = open_pages, .close = close_file },
+	  .open = open_memfd, .close = close_file },
 	{ "dax-2m", "device-dax, 2 MiB", DEVICE, .granule = 2 * MiB, .open = open_dax },
 	{ "dax-1g", "device-dax, 1 GiB", DEVICE, .granule = GiB, .open = open_dax },
 };
