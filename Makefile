@@ -220,8 +220,9 @@ post: setup-tree
 
 # A tree up to an early TOPIC does not have these options yet.
 series_config = $(if $(wildcard $(tree)/drivers/gpu/drm/vttm),guest/series.config)
-# For the benchmark, which is about x86-64
-peers := $(if $(foreign),,guest/peers.config)
+# For the benchmark and the tests of device-dax, which are about x86-64
+dax := $(if $(foreign),,guest/dax.config)
+peers := $(if $(foreign),,$(dax) guest/peers.config)
 
 kernel: setup-kernel tree
 	@$(kbuild) guest/kernel $(tree) .plain$(flavour) guest/kernel.config $(peers) guest/kvm.config \
@@ -229,7 +230,7 @@ kernel: setup-kernel tree
 
 debug-kernel: setup-kernel tree
 	@$(kbuild) guest/kernel $(tree) .debug$(flavour) guest/kernel.config guest/series.config \
-		guest/debug.config guest/kvm.config guest/calls.config $(fragments)
+		guest/debug.config guest/kvm.config guest/calls.config $(dax) $(fragments)
 
 base-kernel: setup-kernel tree
 	@guest/tree base $(tree) $(base)
