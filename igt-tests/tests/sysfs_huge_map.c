@@ -17,6 +17,9 @@
  * @pmd:	of 1 GiB, at a 2 MiB boundary that is none of 1 GiB
  * @pte:	of 16 MiB, at a 4 KiB boundary
  *
+ * SUBTEST: chosen-address
+ * Description: Where mmap() chooses the address, the BAR has entries of 1 GiB
+ *
  * SUBTEST: hole
  * Description: After munmap() of a page in the middle of 1 GiB the rest is mapped and right
  *
@@ -148,6 +151,14 @@ static void test_level(const struct target *target, const void *member)
 	unmap(&view);
 }
 
+static void test_chosen_address(const struct target *target)
+{
+	struct view view = map_all(target, &bar, NULL, MAP_SHARED);
+
+	assert_entry_counts(&view, bar.size / GiB, 0, 0);
+	unmap(&view);
+}
+
 static const char * const parts[] = { "hole", "protect", "move" };
 
 /* What a page in the middle costs: one PMD entry, and nothing of the contents. */
@@ -218,6 +229,7 @@ static void test_dev_mem(const struct target *target)
 
 static const struct subtest subtests[] = {
 	{ "%s", "Entries are as large as they can be", .test_member = test_level, FAMILY(levels) },
+	{ "chosen-address", "mmap() chooses the address", .test = test_chosen_address },
 	{ "%s", "One page of 1 GiB is treated otherwise", .test_member = test_part, FAMILY(parts) },
 	{ "protect-whole", "An entry is read-only for a while", .test = test_protect_whole },
 	{ "dev-mem", "/dev/mem has the same entries", .test = test_dev_mem },
