@@ -111,6 +111,17 @@ void read_maps(void)
 	}
 }
 
+void read_pagemap(const void *addr)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t word;
+
+	igt_assert_fd(fd);
+	igt_assert_eq(pread(fd, &word, sizeof(word), (uintptr_t)addr / getpagesize() * sizeof(word)),
+		      sizeof(word));
+	close(fd);
+}
+
 #define TRACING	"/sys/kernel/tracing/"
 
 static const char *event_switch(const char *event)

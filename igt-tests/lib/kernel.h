@@ -23,6 +23,8 @@ void restore_knobs(void);
 
 /* Has the kernel look at all mappings of this process: smaps, smaps_rollup and numa_maps. */
 void read_maps(void);
+/* The same for the page at @addr, in pagemap. */
+void read_pagemap(const void *addr);
 
 /*
  * Counters of /proc/vmstat, all of one moment; false if there is no such counter. It causes no

@@ -8,6 +8,7 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 uint64_t now_ns(void)
@@ -94,6 +95,21 @@ int signal_of_kernel_copy(const int pipe[2], volatile uint64_t *to, const volati
 			return -EIO;
 	}
 	return ret == -EFAULT ? SIGSEGV : ret;
+}
+
+long splice_pages(void *addr, size_t length)
+{
+	struct iovec iov = { .iov_base = addr, .iov_len = length };
+	int fds[2];
+	long ret;
+
+	igt_assert_eq(pipe2(fds, O_CLOEXEC), 0);
+	ret = vmsplice(fds[1], &iov, 1, SPLICE_F_NONBLOCK);
+	if (ret < 0)
+		ret = -errno;
+	close(fds[0]);
+	close(fds[1]);
+	return ret;
 }
 
 static int signal_of_access(volatile char *byte, bool write)

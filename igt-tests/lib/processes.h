@@ -35,6 +35,12 @@ int signal_of_copy(volatile uint64_t *to, const volatile uint64_t *from);
  */
 int signal_of_kernel_copy(const int pipe[2], volatile uint64_t *to, const volatile uint64_t *from);
 
+/*
+ * Has the kernel take pages by get_user_pages_fast(), and lets go of them: the number of bytes, or a
+ * negative errno.
+ */
+long splice_pages(void *addr, size_t length);
+
 /* Stops a process, so that ptrace can read it, and lets it go on. */
 void attach_to(pid_t pid);
 void detach_from(pid_t pid);

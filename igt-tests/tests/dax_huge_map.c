@@ -39,7 +39,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 
 #include "ttm_huge.h"
 
@@ -76,18 +75,9 @@ static void assert_whole(const struct view *view)
 	assert_entry_counts(view, 1, 0, 0);
 }
 
-/* 0 or a negative errno of get_user_pages_fast() for one page. */
-static int take_page(const struct view *view)
+static long take_page(const struct view *view)
 {
-	struct iovec iov = { .iov_base = view->addr, .iov_len = BO_PTE_SIZE };
-	int pipe[2], ret = 0;
-
-	igt_assert_eq(pipe2(pipe, O_CLOEXEC), 0);
-	if (vmsplice(pipe[1], &iov, 1, SPLICE_F_NONBLOCK) < 0)
-		ret = -errno;
-	close(pipe[0]);
-	close(pipe[1]);
-	return ret;
+	return splice_pages(view->addr, BO_PTE_SIZE);
 }
 
 static void test_read_only(const struct target *target)
@@ -105,7 +95,7 @@ static void test_none(const struct target *target)
 {
 	struct view view = map_filled_dax(target);
 
-	igt_assert_eq(take_page(&view), 0);
+	igt_assert_eq(take_page(&view), BO_PTE_SIZE);
 	set_access(&view, PROT_NONE);
 	igt_assert_eq(take_page(&view), -EFAULT);
 	igt_assert_eq(signal_of_read(view.addr), SIGSEGV);
@@ -120,15 +110,10 @@ static void test_look(const struct target *target)
 {
 	struct view view = map_filled_dax(target);
 	unsigned char vec[BO_PMD_SIZE / BO_PTE_SIZE];
-	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	uint64_t word;
 
 	set_access(&view, PROT_NONE);
 	read_maps();
-	igt_assert_fd(pagemap);
-	igt_assert_eq(pread(pagemap, &word, sizeof(word),
-			    (uintptr_t)view.addr / BO_PTE_SIZE * sizeof(word)), sizeof(word));
-	close(pagemap);
+	read_pagemap(view.addr);
 	igt_assert_eq(mincore(view.addr, BO_PMD_SIZE, vec), 0);
 	set_access(&view, PROT_READ | PROT_WRITE);
 	assert_contents(&view, BO_EVERY_BLOCK, 1);

@@ -370,14 +370,9 @@ static void test_look(const struct target *target)
 	unsigned char in_core = small_page_in_core(target);
 	struct view view = map_bar_filled(target);
 	unsigned char *vec = malloc(BAR_SIZE / BO_PTE_SIZE);
-	uint64_t word;
-	int pagemap = open("/proc/self/pagemap", O_RDONLY);
 
 	read_maps();
-	igt_assert_fd(pagemap);
-	igt_assert_eq(pread(pagemap, &word, sizeof(word),
-			    (uintptr_t)view.addr / BO_PTE_SIZE * sizeof(word)), sizeof(word));
-	close(pagemap);
+	read_pagemap(view.addr);
 	igt_assert(vec);
 	igt_assert_eq(mincore(view.addr, BAR_SIZE, vec), 0);
 	for (size_t i = 0; i < BAR_SIZE / BO_PTE_SIZE; i++)
