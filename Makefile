@@ -416,10 +416,12 @@ soak: soak-options setup-kernel tree tests $(fuzz) $(guest)
 vmtests-options: tree
 	@igt-tests/run/vmtests --check $(tree) $(T)
 
-# All of the kernel's own tests of memory management, on both kernels, which must agree. T has categories
-# of run_vmtests.sh, VMTESTS the limit for each in seconds.
+# The kernel's own tests of memory management: those of VMAs, a program, and all of run_vmtests.sh on both
+# kernels, which must agree. T has categories of the latter, VMTESTS the limit for each in seconds.
 vmtests: vmtests-options setup-kernel $(guest)
-	@guest/setup libcap-dev libnuma-dev liburing-dev
+	@guest/setup libcap-dev libnuma-dev liburcu-dev liburing-dev
+	@$(MAKE) --silent -C $(tree)/tools/testing/vma >build/vma.log 2>&1 || { cat build/vma.log >&2; false; }
+	@cd $(tree)/tools/testing/vma && ./vma
 	@guest/tree base $(tree) $(base)
 	@guest/kernel $(tree) .vmtests guest/kernel.config $(series_config) guest/vmtests.config $(fragments)
 	@guest/kernel $(base) .vmtests guest/kernel.config guest/vmtests.config $(fragments)
