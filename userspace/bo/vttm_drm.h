@@ -194,8 +194,9 @@ struct drm_vttm_move {
  * struct drm_vttm_evict_all - move all objects out of a domain
  *
  * Argument of %DRM_IOCTL_VTTM_EVICT_ALL. They go where they would go to make room.
- * Pinned objects stay. Waits for those that are busy, whatever signals come. After an
- * error some may have been moved.
+ * Pinned objects stay. Waits for those that are busy, whatever signals come, and for
+ * ever if objects keep coming back. So it needs CAP_SYS_ADMIN. After an error some may
+ * have been moved.
  */
 struct drm_vttm_evict_all {
 	/**
